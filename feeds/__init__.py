@@ -1,0 +1,1 @@
+"""World in: sources, fusion, storage. Imports nothing of ours."""

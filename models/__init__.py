@@ -1,0 +1,1 @@
+"""Forecasts: features, model zoo, runtime, combination, scores. Imports feeds, never oracle."""
