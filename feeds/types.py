@@ -24,14 +24,15 @@ SECOND = 1_000_000
 class Quote:
     """One price that one source stated for one symbol.
 
-    `price` is in quote units per base unit, `size` in base units (0.0 where nothing traded),
-    `ts` the time the source gives, `known_at` the time we could first use it (`known_at >= ts` in honest data).
+    `price` is in quote units per base unit, `size` in base units (0.0 where nothing traded, None where the source does
+    not say), `ts` the time the source gives, `known_at` the time we could first use it (`known_at >= ts` in honest
+    data).
     """
 
     source: str
     symbol: str
     price: float
-    size: float
+    size: float | None
     ts: Micros
     known_at: Micros
 

@@ -1,0 +1,208 @@
+"""What a source is, how it fails, and the one gate by which a price enters.
+
+Why this file exists: whatever the wire format, a source ends in `Quote`s or in one of the errors below, and no quote
+gets behind it with a price that is not a positive finite number. Never in it: network, files, fusion.
+
+The tree, each error naming the thing and the mend:
+
+    FeedError
+    ├── SourceUnavailable   the other side does not answer
+    ├── SourceClosed        polled after `close()`
+    ├── MissingData         a file or package that should be there is not
+    ├── MalformedFile       a recorded file is not what its name promises
+    ├── MalformedQuote      one row or message that must not become a quote
+    ├── BadRule             a setting of fusion, window, series or replay outside its range
+    ├── MixedSymbols        quotes of two symbols where one is meant
+    └── StoreDamaged        a partition of the store cannot be read or written
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from feeds.types import SECOND, Micros, Quote
+
+
+class FeedError(Exception):
+    """Anything that goes wrong between the outside world and a fused price."""
+
+
+class SourceUnavailable(FeedError):
+    """The source `source` did not answer; `reason` says how it failed."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        """Keep the source and the reason."""
+        self.source, self.reason = source, reason
+        super().__init__(f"source {source} is unavailable ({reason}): check its address and try again later")
+
+
+class SourceClosed(FeedError):
+    """`poll` was called after `close`."""
+
+    def __init__(self, source: str) -> None:
+        """Keep the source."""
+        self.source = source
+        super().__init__(f"source {source} is closed: build a new one to poll again")
+
+
+class MissingData(FeedError):
+    """`what` is not at `where`; `mend` says how to get it."""
+
+    def __init__(self, what: str, where: str, mend: str) -> None:
+        """Keep what is missing, where it was looked for, and the mend."""
+        self.what, self.where, self.mend = what, where, mend
+        super().__init__(f"{what} not found in {where}: {mend}")
+
+
+class MalformedFile(FeedError):
+    """The recorded file `name` cannot be read as what it should be."""
+
+    def __init__(self, name: str, reason: str, mend: str = "replace the file by a sound copy") -> None:
+        """Keep the file's name and the reason."""
+        self.name, self.reason = name, reason
+        super().__init__(f"{name}: {reason}; {mend}")
+
+
+class MalformedQuote(FeedError):
+    """`field` of a quote of `source` is `given`, which breaks `limit`."""
+
+    def __init__(self, source: str, field: str, given: object, limit: str) -> None:
+        """Keep the source, the field, the value given and the limit broken."""
+        self.source, self.field, self.given, self.limit = source, field, given, limit
+        super().__init__(f"source {source}: {field} is {_short(given)}, must be {limit}; the quote was refused")
+
+
+class BadRule(FeedError):
+    """A setting is outside its range."""
+
+    def __init__(self, field: str, given: object, limit: str) -> None:
+        """Keep the setting's name, the value given and the limit."""
+        self.field, self.given, self.limit = field, given, limit
+        super().__init__(f"{field} is {_short(given)}, must be {limit}: mend the setting")
+
+
+class MixedSymbols(FeedError):
+    """A quote of `given` was handed over where `wanted` is meant."""
+
+    def __init__(self, wanted: str, given: str) -> None:
+        """Keep both symbols."""
+        self.wanted, self.given = wanted, given
+        super().__init__(f"quote of {given} among those of {wanted}: pass the quotes of one symbol only")
+
+
+class StoreDamaged(FeedError):
+    """The store at `path` cannot be read or written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the path and the reason."""
+        self.path, self.reason = path, reason
+        super().__init__(f"store {path}: {reason}; restore the named file or move it away and fetch the quotes again")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+MAX_NAME = 64
+"""Most characters of a source's or a symbol's name."""
+EARLIEST = Micros(1_230_768_000 * SECOND)
+"""2009-01-01 UTC: a time before it is a unit error (seconds read as milliseconds) or a lie."""
+LATEST = Micros(4_102_444_800 * SECOND)
+"""2100-01-01 UTC: a time at or after it is a unit error (milliseconds read as seconds) or a lie."""
+
+
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?")
+
+
+@runtime_checkable
+class Source(Protocol):
+    """One place that prices come from, polled at the pace of `now`.
+
+    A poll raises `SourceUnavailable` when the other side fails; a single unsound row never fails the poll: it is
+    left out and counted in `refused`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that quotes, reasons and the network's source list carry."""
+        ...
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols that this source can quote, like `EUR/USD`."""
+        ...
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many rows were refused so far, by the field at fault."""
+        ...
+
+    async def poll(self, now: Micros) -> list[Quote]:
+        """Quotes with `known_at <= now` that are new since the last poll, in order of `known_at`.
+
+        Raises `SourceUnavailable` or `SourceClosed`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; a second call does nothing."""
+        ...
+
+
+def _number(source: str, field: str, given: object) -> float:
+    if type(given) is float:
+        return given
+    if isinstance(given, float | int) and not isinstance(given, bool) and -1e300 < given < 1e300:
+        return float(given)
+    if isinstance(given, str) and _DECIMAL.fullmatch(given):
+        return float(given)
+    raise MalformedQuote(source, field, given, "a number or the text of one")
+
+
+def check_quote(quote: Quote) -> Quote:
+    """The same quote if it is sound, else `MalformedQuote`.
+
+    Sound: price finite and above 0, size None or finite and at least 0, both times integers between `EARLIEST` and
+    `LATEST`, names 1 to 64 printable characters.
+    """
+    source = quote.source if isinstance(quote.source, str) else "?"
+    for field, name in (("source", quote.source), ("symbol", quote.symbol)):
+        if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()):
+            raise MalformedQuote(source, field, name, f"1 to {MAX_NAME} printable characters")
+    if not (isinstance(quote.price, float) and 0.0 < quote.price < math.inf):
+        raise MalformedQuote(source, "price", quote.price, "a finite number above 0")
+    if quote.size is not None and not (isinstance(quote.size, float) and 0.0 <= quote.size < math.inf):
+        raise MalformedQuote(source, "size", quote.size, "None or a finite number of at least 0")
+    for field, time in (("ts", quote.ts), ("known_at", quote.known_at)):
+        if not (type(time) is int and EARLIEST <= time < LATEST):
+            raise MalformedQuote(source, field, time, "microseconds of a UTC time from 2009 to 2099")
+    return quote
+
+
+class QuoteGate:
+    """The door of one source: sound rows become quotes, unsound ones are refused, counted and left behind."""
+
+    def __init__(self, source: str) -> None:
+        """A gate for the quotes of `source`."""
+        self.source = source
+        self.refused: Counter[str] = Counter()
+        self.last_refusal: MalformedQuote | None = None
+
+    def admit(self, symbol: str, price: object, size: object, ts: int, known_at: int) -> Quote | None:
+        """The quote, or None (counted in `refused`, kept in `last_refusal`) if the row is unsound.
+
+        `price` and `size` as the wire gave them: a float, an int, or the text of a decimal number; a size may be None.
+        """
+        try:
+            number = _number(self.source, "price", price)
+            amount = None if size is None else _number(self.source, "size", size)
+            return check_quote(Quote(self.source, symbol, number, amount, Micros(ts), Micros(known_at)))
+        except MalformedQuote as refusal:
+            self.refused[refusal.field] += 1
+            self.last_refusal = refusal
+            return None
