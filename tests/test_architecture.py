@@ -31,6 +31,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "tools"}
 EXCEPT_SUPERVISOR = Path("oracle/node.py")
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def sources(root: Path, *folders: str, suffix: str = ".py") -> Iterator[Path]:
@@ -124,11 +125,19 @@ def undocumented(root: Path) -> list[str]:
         tree = parse(path)
         if tree.body and ast.get_docstring(tree) is None:
             found.append(f"{path.relative_to(root)}: module")
-        for node in ast.walk(tree):
-            documented = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if documented and not node.name.startswith("_") and ast.get_docstring(node) is None:
+        for node in public_definitions(tree):
+            if ast.get_docstring(node) is None:
                 found.append(f"{path.relative_to(root)}:{node.lineno} {node.name}")
     return found
+
+
+def public_definitions(scope: ast.Module | ast.ClassDef) -> Iterator[Definition]:
+    """Functions, classes and methods that can be reached from outside; what stands inside a function cannot."""
+    for node in scope.body:
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node)
 
 
 def broad_excepts(root: Path) -> list[str]:
