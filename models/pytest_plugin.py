@@ -40,34 +40,49 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"backtest({', '.join(SETTINGS)}): settings of the `backtest` fixture")
 
 
-def _engine() -> Callable[[Any], Replayed]:
-    found = tuple(entry_points(group=ENGINES, name="engine"))
+def _loaded(name: str) -> Callable[..., Any]:
+    """A part of the engine by its entry point."""
+    found = tuple(entry_points(group=ENGINES, name=name))
     if not found:
-        raise pytest.UsageError("the backtest fixture has no engine: reinstall dodona")
-    engine: Callable[[Any], Replayed] = found[0].load()
-    return engine
+        raise pytest.UsageError(f"backtest: the fixture's {name} is missing; reinstall dodona")
+    part: Callable[..., Any] = found[0].load()
+    return part
 
 
 def _plan(settings: Mapping[str, Any]) -> Any:
     """The engine's plan from the fixture's settings. Raises pytest.UsageError for a setting that does not exist."""
+    __tracebackhide__ = True
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
         raise pytest.UsageError(f"backtest: {unknown[0]!r} is no setting, allowed: {', '.join(SETTINGS)}")
     given = dict(settings)
-    folders = [*([given.pop("bundle")] if "bundle" in given else []), *given.pop("bundles", ())]
-    plan = entry_points(group=ENGINES, name="plan")
-    return next(iter(plan)).load()(bundles=tuple(Path(folder) for folder in folders), **given)
+    several = given.pop("bundles", ())
+    if not isinstance(several, list | tuple):
+        raise pytest.UsageError(f"backtest: bundles must be a list of folders, given {several!r}; for one say bundle")
+    folders = [*([given.pop("bundle")] if "bundle" in given else []), *several]
+    for folder in folders:
+        if not isinstance(folder, str | Path):
+            raise pytest.UsageError(f"backtest: a bundle is named by its folder, given {folder!r}")
+    return _loaded("plan")(bundles=tuple(Path(folder) for folder in folders), **given)
+
+
+def _defaults(item: Any) -> dict[str, Any]:
+    """The settings of the test's nearest mark. Raises pytest.UsageError for a setting without its name."""
+    __tracebackhide__ = True
+    mark = item.get_closest_marker("backtest")
+    if mark is not None and mark.args:
+        raise pytest.UsageError(f"backtest: name each setting, e.g. bundle={mark.args[0]!r}")
+    return dict(mark.kwargs) if mark is not None else {}
 
 
 @pytest.fixture
 def backtest(request: pytest.FixtureRequest) -> Callable[..., Replayed]:
     """Callable that replays a bundle through the whole system; see the head of this module."""
-    mark = request.node.get_closest_marker("backtest")
-    defaults = dict(mark.kwargs) if mark is not None else {}
     results = request.node.stash.setdefault(RESULTS, [])
 
     def run(**changes: Any) -> Replayed:
-        result = _engine()(_plan(defaults | changes))
+        __tracebackhide__ = True
+        result: Replayed = _loaded("engine")(_plan(_defaults(request.node) | changes))
         results.append(result)
         return result
 
@@ -76,10 +91,13 @@ def backtest(request: pytest.FixtureRequest) -> Callable[..., Replayed]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Print the score tables under a failing test."""
+    """Print the score tables under a failing test; a test that is over keeps no chain in memory."""
     report = yield
+    results = item.stash.get(RESULTS, [])
     if report.failed:
-        report.sections += [("backtest", result.table()) for result in item.stash.get(RESULTS, [])]
+        report.sections += [("backtest", result.table()) for result in results]
+    if call.when == "teardown" or report.failed:
+        results.clear()
     return report

@@ -1,0 +1,1 @@
+"""Sub-commands of `dodona`, one file for each group."""

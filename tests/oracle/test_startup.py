@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from oracle import startup
+from oracle.config import ChainSettings
+from oracle.peers import GuardedServer, listen
+from oracle.startup import ClockOff, check_offset, clock_offset_ms
+
+CHAIN = ChainSettings("http://rpc", 5, "0x" + "09" * 20, "0x" + "08" * 20)
+NOW = 1_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("offset", "chain_time"), [(None, NOW // 1000), (500, 0), (-500, NOW // 1000), (0, NOW // 1000 - 9)]
+)
+def test_check_offset__within_500_ms__passes(offset: int | None, chain_time: int) -> None:
+    check_offset(offset, chain_time, NOW, CHAIN)
+
+
+@pytest.mark.parametrize(("offset", "words"), [(501, "501 ms off"), (-2000, "-2000 ms off")])
+def test_check_offset__further_from_the_peers__is_refused(offset: int, words: str) -> None:
+    with pytest.raises(ClockOff, match=f"{words}.*500 ms; set this machine's clock by NTP"):
+        check_offset(offset, 0, NOW, CHAIN)
+
+
+def test_check_offset__behind_the_newest_block__is_refused() -> None:
+    with pytest.raises(ClockOff, match="1000 ms behind the newest block of chain 5"):
+        check_offset(None, NOW // 1000 + 1, NOW, CHAIN)
+
+
+@contextlib.asynccontextmanager
+async def clocks(*bodies: bytes) -> AsyncIterator[dict[bytes, str]]:
+    """Peers that answer /v1/time with these bytes."""
+    async with contextlib.AsyncExitStack() as stack:
+        found = {}
+        for number, body in enumerate(bodies):
+            app = web.Application()
+
+            async def answer(_request: web.Request, body: bytes = body) -> web.Response:
+                return web.Response(body=body)
+
+            app.router.add_get("/v1/time", answer)
+            socket = listen("127.0.0.1", 0)
+            server = GuardedServer(app, socket)
+            await server.start()
+            stack.push_async_callback(server.close)
+            found[bytes([number]) * 20] = f"http://127.0.0.1:{socket.getsockname()[1]}"
+        yield found
+
+
+async def test_clock_offset__peers_clocks__give_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup.time, "time_ns", lambda: NOW * 1_000_000)
+    bodies = [b'{"now_ms": %d}' % (NOW - off) for off in (-40, 700, 30)]
+    async with clocks(*bodies) as endpoints:
+        assert await clock_offset_ms(endpoints) == 30
+
+
+async def test_clock_offset__rubbish_and_silence__are_left_out() -> None:
+    bad = (b"", b"[]", b"{}", b'{"now_ms": "1"}', b'{"now_ms": true}', b'{"now_ms": -1}', b"x" * 5000, b"\xff")
+    async with clocks(*bad) as endpoints:
+        assert await clock_offset_ms(endpoints | {b"y" * 20: "http://127.0.0.1:9", b"z" * 20: "no url"}) is None
+
+
+async def test_until_stopped__signal__ends_the_node(tmp_path: Path) -> None:
+    import os
+    import signal
+
+    class Idle:
+        async def run(self) -> None:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(startup._until_stopped(Idle()))  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(task, 5) == signal.SIGTERM
