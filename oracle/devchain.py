@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 from eth_account import Account
@@ -344,25 +344,47 @@ async def _main(options: argparse.Namespace) -> int:
     except OSError as exc:
         print(f"devchain: port {options.port} cannot be used ({exc.strerror}): choose another --port", file=sys.stderr)
         return 2
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _settle, stopped, int(number))
     print(
         json.dumps({"url": serving.url, "chain_id": ledger.chain_id, "account": to_checksum_address(dev_address(0))}),
         flush=True,
     )
-    await stop.wait()
+    by = await stopped
     await serving.stop()
-    return 0
+    return 128 + by if by == signal.SIGINT else 0
+
+
+def _settle(stopped: asyncio.Future[int], number: int) -> None:
+    if not stopped.done():
+        stopped.set_result(number)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong command line in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"devchain: {message}; see --help\n")
+
+
+def _within(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or len(text) > 20 or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"given {text!r}, allowed: a whole number from {low} to {high}")
+        return int(text)
+
+    return number
 
 
 def main(argv: list[str] | None = None) -> int:
     """`python -m oracle.devchain`: serve until a signal; the first line of output is JSON with the URL."""
-    parser = argparse.ArgumentParser(prog="python -m oracle.devchain", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free port")
-    parser.add_argument("--chain-id", type=int, default=DEFAULT_CHAIN_ID)
-    parser.add_argument("--genesis-time", type=int, required=True, help="UTC seconds of the genesis block")
+    parser = _Parser(prog="python -m oracle.devchain", description=__doc__)
+    parser.add_argument("--port", type=_within(0, 65_535), default=0, help="0 picks a free port")
+    parser.add_argument("--chain-id", type=_within(1, 2**63 - 1), default=DEFAULT_CHAIN_ID)
+    seconds = _within(0, 2**40)
+    parser.add_argument("--genesis-time", type=seconds, required=True, help="UTC seconds of the genesis block")
     parser.add_argument("--clock", choices=("set", "system"), default="set", help="set: moved by dodona_setTime")
     return asyncio.run(_main(parser.parse_args(argv)))
 

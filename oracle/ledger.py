@@ -24,6 +24,9 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
+from oracle.recursion import restore_limit
+
+restore_limit()
 GAS_LIMIT = 30_029_122
 MIN_BUMP_PERCENT = 10
 MAX_POOL = 4096

@@ -14,28 +14,34 @@ def _root_of_all(count: uint256, first_page: uint256) -> bytes32:
     # Merkle root of `count` pages in calldata.
     if count == 1:
         return keccak256(slice(msg.data, first_page, 128))
-    nodes: bytes32[32] = empty(bytes32[32])
-    position: uint256 = first_page
-    for i: uint256 in range(32):
-        if i == count:
-            break
-        nodes[i] = keccak256(slice(msg.data, position, 128))
-        position = unsafe_add(position, 128)
-    width: uint256 = count
+    # The first level straight from the pages, two at a time.
+    nodes: bytes32[16] = empty(bytes32[16])
     zero: bytes32 = empty(bytes32)
-    for level: uint256 in range(5):
-        for i: uint256 in range(16):
-            left: uint256 = unsafe_mul(2, i)
-            if unsafe_add(left, 1) >= width:
-                if left < width:
-                    nodes[i] = keccak256(abi_encode(nodes[left], zero))
-                break
-            nodes[i] = keccak256(abi_encode(nodes[left], nodes[unsafe_add(left, 1)]))
-        width = unsafe_add(width, 1) >> 1
+    position: uint256 = first_page
+    width: uint256 = unsafe_add(count, 1) >> 1
+    for i: uint256 in range(16):
+        if i == width:
+            break
+        left: bytes32 = keccak256(slice(msg.data, position, 128))
+        position = unsafe_add(position, 128)
+        right: bytes32 = zero
+        if unsafe_add(unsafe_mul(2, i), 1) < count:
+            right = keccak256(slice(msg.data, position, 128))
+        position = unsafe_add(position, 128)
+        nodes[i] = keccak256(abi_encode(left, right))
+    for level: uint256 in range(4):
         if width == 1:
             break
-        if count & unsafe_sub(count, 1) != 0:
-            zero = keccak256(abi_encode(zero, zero))
+        zero = keccak256(abi_encode(zero, zero))
+        for i: uint256 in range(8):
+            place: uint256 = unsafe_mul(2, i)
+            if place >= width:
+                break
+            right: bytes32 = zero
+            if unsafe_add(place, 1) < width:
+                right = nodes[unsafe_add(place, 1)]
+            nodes[i] = keccak256(abi_encode(nodes[place], right))
+        width = unsafe_add(width, 1) >> 1
     return nodes[0]
 
 

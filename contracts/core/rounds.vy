@@ -106,7 +106,7 @@ def _store(report: uint256[6]) -> uint256:
     # EFFECTS
     slot: uint256 = report[0]
     position: uint256 = report[2]
-    stored: uint256 = 0
+    stored: uint256 = report[1]
     vectors: uint256 = 0
     words: DynArray[uint256, 128] = []
     for i: uint256 in range(32):
@@ -121,6 +121,7 @@ def _store(report: uint256[6]) -> uint256:
         head: uint256 = self.heads[page]
         # All lanes of a page carry the slot of its last report.
         if slot <= head & bits.MASK_32:
+            stored ^= 1 << i
             continue
         head = (head & ROUNDS) | unsafe_mul(slot, EVERY_LANE)
         number: uint256 = unsafe_sub(unsafe_mul(4, page), 1)
@@ -151,7 +152,6 @@ def _store(report: uint256[6]) -> uint256:
             place = unsafe_add(unsafe_mul(number, constants.RING), (head >> field) & 1023)
             self.ring[place] = (word & SIGNED_BITS) | report[5]
         self.heads[page] = head
-        stored |= 1 << i
     # LOG
     log Transmitted(slot=convert(slot, uint32), bitmap=stored, words=words)
     return unsafe_sub(len(words), vectors)

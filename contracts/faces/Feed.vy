@@ -86,7 +86,7 @@ def decimals() -> uint8:
 def description() -> String[128]:
     """
     @notice What the answer is, for people.
-    @return "BASE / QUOTE", with "forecast" and the horizon in seconds, or "event"; an event's id is not text, see `base`.
+    @return "BASE / QUOTE", with "forecast" and the horizon in seconds; "event" for an event, whose id is not text.
     """
     if convert(KIND, uint256) == constants.KIND_EVENT:
         return "event"
@@ -330,7 +330,7 @@ def slotOf(roundId: uint256) -> uint256:
 def vector(roundId: uint256) -> DynArray[int256, 16]:
     """
     @notice The whole forecast of a round: of a forecast feed the quantiles 1, 5, 10, 25, 50, 75, 90, 95, 99 % of the
-            log return to the horizon in 1e-6; of an event feed the outcomes' probabilities in basis points (sum 10,000).
+            log return to the horizon in 1e-6; of an event feed the probabilities in basis points (sum 10,000).
     @param roundId The round.
     @return The components; empty for a price feed and outside the newest 1,024 rounds.
     """

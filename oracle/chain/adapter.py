@@ -225,10 +225,10 @@ class ChainAdapter:
                 f"0x{self._aggregator.hex()}; correct [chain]", given=theirs, limit=probe,
             )  # fmt: skip
 
-    async def revoked(self, count: int) -> int:
-        """Bitmap of the rows of a config whose key was revoked since."""
+    async def revoked(self, count: int) -> frozenset[int]:
+        """Rows of a config whose key was revoked since: the Aggregator refuses a report that one of them signed."""
         (mask,) = await self._read([("revokedMask(uint256)", (count,))], "uint256")
-        return int(mask)
+        return frozenset(bits_of(mask))
 
     async def endpoints(self, config: NetworkConfig) -> dict[bytes, str]:
         """Each validator's HTTP endpoint by its key's address; empty text where none is registered."""

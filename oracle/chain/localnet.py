@@ -36,7 +36,9 @@ from oracle.consensus.messages import Report
 from oracle.consensus.network import FeedKind, FeedSpec, NetworkConfig, Slot, ValidatorRow
 from oracle.consensus.words import FLAG_VECTOR, FeedWord, build_pages, merkle_root, pack_blob, pack_vector, pack_word
 from oracle.keys import HotKey
+from oracle.recursion import restore_limit
 
+restore_limit()
 GENESIS_TIME = 1_700_000_000
 TOKEN = 10**18
 MINUTE = Timing(
@@ -246,7 +248,9 @@ class LocalNet:
         number = config.slot_at(self.chain.now * 1000) if slot is None else slot
         return Draft(number, config.slot_start_ms(number) // 1000 + late, build_pages(words, config.pages))
 
-    def sign(self, draft: Draft, signers: Iterable[int], config: NetworkConfig | None = None) -> list[tuple[int, bytes]]:
+    def sign(
+        self, draft: Draft, signers: Iterable[int], config: NetworkConfig | None = None
+    ) -> list[tuple[int, bytes]]:
         """Signatures of the rows `signers` of the table under a draft."""
         bound = self.active if config is None else config
         report = Report(bound.digest, Slot(draft.slot), draft.observed_at, draft.root)

@@ -316,7 +316,7 @@ def test_owner__every_power_used__no_price_changes(net, ask):
     send(w3, agg.functions.transfer_ownership(net.chain.accounts[3]), net.core.owner)
     assert ask(agg, "owner") == net.chain.accounts[3]
     assert before == [ask(agg, "latest", spec.number) for spec in net.active.feeds]
-    powers = {e.get("name") for e in artifact("Aggregator").abi if e.get("stateMutability") in ("nonpayable", "payable")}
-    known = {"transmit", "roll", "revoke", "listFeed", "stageTiming", "transfer_ownership"}
-    assert powers - {None} == known
+    changing = [e for e in artifact("Aggregator").abi if e.get("stateMutability") in ("nonpayable", "payable")]
+    powers = {entry["name"] for entry in changing if entry["type"] == "function"}
+    assert powers == {"transmit", "roll", "revoke", "listFeed", "stageTiming", "transfer_ownership"}
     assert contract_at(w3, "Aggregator", agg.address).address == agg.address

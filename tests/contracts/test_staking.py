@@ -82,13 +82,13 @@ def test_register__key_of_another__reverts_for_ever(net, owner, ask, reverts):
 def test_register__proof_for_something_else__reverts(net, owner, ask, reverts, wrong):
     staking = bytes.fromhex(net.core.staking.address[2:])
     parts = {
-        "chain": net.active.chain_id, "contract": staking, "owner": bytes.fromhex(owner[2:]), "key": KEY.address, "nonce": 0,
+        "chain": net.active.chain_id, "contract": staking, "owner": bytes.fromhex(owner[2:]), "key": KEY.address,
+        "nonce": 0,
     }  # fmt: skip
-    assert possession_digest(*(parts[name] for name in ("chain", "contract", "owner", "key", "nonce"))) == ask(
-        net.core.staking, "registrationDigest", owner, KEY.checksum_address
-    )
+    theirs = ask(net.core.staking, "registrationDigest", owner, KEY.checksum_address)
+    assert possession_digest(*parts.values()) == theirs
     parts[wrong] = {"chain": 1, "nonce": 1}.get(wrong, b"\x11" * 20)
-    signature = KEY.sign(possession_digest(*(parts[name] for name in ("chain", "contract", "owner", "key", "nonce"))))
+    signature = KEY.sign(possession_digest(*parts.values()))
     with reverts("staking: bad proof of possession"):
         ask(net.core.staking, "register", KEY.checksum_address, "x", TOKEN, signature, sender=owner)
 
@@ -242,3 +242,33 @@ def test_views__constructor_arguments__are_readable(net, ask):
 def test_register_validator__helper__is_what_an_operator_does(net, owner, ask):
     register_validator(net.chain.w3, net.core, owner, KEY.checksum_address, "http://x", TOKEN, KEY.sign)
     assert ask(net.core.staking, "validator", owner)[2] == TOKEN
+
+
+def test_bonded__any_bonds__is_the_sum_of_stakes(net, owner, ask):
+    staking = net.core.staking
+    register_validator(net.chain.w3, net.core, owner, KEY.checksum_address, "http://x", 3 * TOKEN, KEY.sign)
+    send(net.chain.w3, net.core.token.functions.approve(staking.address, 9), owner)
+    send(net.chain.w3, staking.functions.bond(9), owner)
+    stakes = [ask(staking, "validator", account)[2] for account in ask(staking, "owners")]
+    assert ask(staking, "bonded") == sum(stakes) == 103 * TOKEN + 9 == ask(net.core.token, "balanceOf", staking.address)
+
+
+def test_bonded__gift_of_tokens__changes_nothing(net, ask):
+    staking = net.core.staking
+    send(net.chain.w3, net.core.token.functions.transfer(staking.address, 10**6 * TOKEN), net.core.owner)
+    assert ask(staking, "bonded") == 100 * TOKEN
+    net.chain.move_to(net.chain.now + 600)
+    before = net.active.rows
+    assert net.roll().rows == before
+
+
+def test_register__token_that_answers_false__reverts(net, ask, reverts):
+    """The token is four instructions: whatever it is asked, it returns a word of zeros."""
+    refuses = bytes.fromhex("60205ff3")
+    creation = b"\x61" + len(refuses).to_bytes(2) + b"\x80\x60\x0a\x3d\x39\x3d\xf3" + refuses
+    eth, owner = net.chain.w3.eth, net.chain.accounts[30]
+    made = eth.wait_for_transaction_receipt(eth.send_transaction({"from": owner, "data": creation, "gas": 10**6}))
+    staking = deploy(net.chain.w3, net.core.owner, "Staking", made["contractAddress"], TOKEN, 0)
+    signature = KEY.sign(ask(staking, "registrationDigest", owner, KEY.checksum_address))
+    with reverts("staking: transfer failed"):
+        ask(staking, "register", KEY.checksum_address, "x", TOKEN, signature, sender=owner)

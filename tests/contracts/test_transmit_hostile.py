@@ -30,8 +30,8 @@ def send(net, ask):
         words = offset.to_bytes(32) + (len(blob) if length is None else length).to_bytes(32)
         tail = bytes(-len(blob) % 32)
         raw = data + (words + blob + tail + padding).hex()
-        result = net.chain.w3.eth.call({"to": net.core.aggregator.address, "data": raw, "from": net.core.owner}, "pending")
-        return int.from_bytes(result)
+        call = {"to": net.core.aggregator.address, "data": raw, "from": net.core.owner}
+        return int.from_bytes(net.chain.w3.eth.call(call, "pending"))
 
     return call
 
@@ -129,9 +129,11 @@ def test_transmit__signed_for_another_report__reverts(net, draft, reverts, send,
         send(with_signatures(net, draft, net.sign(other, [0, 1, 2])))
 
 
-@pytest.mark.parametrize("field", ["chain_id", "aggregator", "count", "randomness"])
-def test_transmit__signed_for_another_chain_contract_or_config__reverts(net, draft, reverts, send, field):
-    other = replace(net.active, **{field: {"chain_id": 1, "aggregator": b"\7" * 20, "count": 2, "randomness": b"\1" * 32}[field]})
+@pytest.mark.parametrize(
+    ("field", "value"), [("chain_id", 1), ("aggregator", b"\7" * 20), ("count", 2), ("randomness", b"\1" * 32)]
+)
+def test_transmit__signed_for_another_chain_contract_or_config__reverts(net, draft, reverts, send, field, value):
+    other = replace(net.active, **{field: value})
     with reverts("aggregator: bad signature"):
         send(with_signatures(net, draft, net.sign(draft, [0, 1, 2], other)))
 
