@@ -35,8 +35,9 @@ def close_series(
     `quotes`: an answer of `Store.as_of`, or quotes. An interval `(ts - width, ts]` of `known_at` closes at the median
     (mid of two) over its sources, of each the quote with the newest time. So the value at `ts` hangs only on what was
     known by `ts`, and more quotes known later never change it. Quotes that were more than two widths old at the close
-    are passed over, and so is an interval that ends after `now` (by default the last `known_at`): it is not over.
-    Raises `BadRule` for a width below 1.
+    are passed over, and so is an interval that ends after `now` (by default the last `known_at`): it is not over. An
+    interval whose mid is too large for a float is left out like one without a quote. Raises `BadRule` for a width
+    below 1.
     """
     if width < 1:
         raise BadRule("series: width", width, "at least 1 microsecond")
@@ -51,4 +52,5 @@ def close_series(
     ordered = rows.sort_values(["end", "source", "ts", "known_at", "price"], kind="stable")
     last = ordered.drop_duplicates(["end", "source"], keep="last")
     closes = last.groupby("end", sort=True)["price"].median()
+    closes = closes[np.isfinite(closes)]
     return CloseSeries(closes.index.to_numpy(np.int64), closes.to_numpy(np.float64))

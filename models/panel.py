@@ -21,11 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.bundle import Bundle
-from models.combine import BoolArray, Mixture, MixtureRule, Pooled
+from models.combine import BoolArray, Mixture, MixtureRule
 from models.features import FeatureSchema, FeatureStream, IntArray
 from models.forecast import LEVELS, FloatArray, Forecast
 from models.labels import labels
 from models.runtime import Runtime, RuntimeStream
+from models.scoreboard import Scoreboard, Skill, no_quantiles
 
 SECOND = 1_000_000
 _SHARE_ONE = 10_000
@@ -43,6 +44,7 @@ class PanelStep:
     `quantiles` (H, 9): pooled, NaN rows where no bundle was fit to speak. `members` (K, H, 9): each bundle's own, NaN
     where it has none. `awake` (K, H): who counted. `weights` (K, H): how much, mean over levels. `family_share_bps`:
     per horizon, the largest share of one model family. `reference` (H, 9): the random walk's, None without one.
+    `skill`: how the panel's earlier forecasts turned out against the reference.
     """
 
     now: int
@@ -55,6 +57,7 @@ class PanelStep:
     weights: FloatArray
     family_share_bps: tuple[int, ...]
     reference: FloatArray | None
+    skill: Skill | None = None
 
     @property
     def forecast(self) -> Forecast:
@@ -81,11 +84,16 @@ class PanelTrack:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A forecast at one horizon whose outcome is not known yet: bar number, goal time, members (K, 9)."""
+    """A forecast at one horizon whose outcome is not known yet: bar number, goal time, quantiles.
+
+    `members` (K, 9); `pooled` and `reference` (9,), NaN where there was none.
+    """
 
     bar: int
     goal: int
     members: FloatArray
+    pooled: FloatArray
+    reference: FloatArray
 
 
 class Panel:
@@ -114,6 +122,7 @@ class Panel:
         self.horizons = horizons
         self.width = width
         self.learn_from = learn_from
+        self._made_of = (stakes, max_family_share, reference)
         asked, self._reference = _with_reference(self.bundles, reference)
         self._groups = [_Group(asked, own, horizons) for own in dict.fromkeys(b.manifest.horizons for b in asked)]
         families = tuple(b.manifest.family for b in self.bundles)
@@ -124,6 +133,21 @@ class Panel:
         self._close: list[float] = []
         self._open: tuple[deque[_Open], ...] = tuple(deque() for _ in horizons)
         self._asked = np.full((len(asked), len(horizons), len(LEVELS)), np.nan)
+        self._pooled = self.mixture.pool(self._asked[: len(self.bundles)])
+        self._scores = Scoreboard(len(self.bundles) + 1, len(horizons))
+
+    def fresh(self) -> Panel:
+        """A panel made of the same that has taken in no bar: to rebuild it from the stored series."""
+        stakes, share, reference = self._made_of
+        return Panel(
+            self.bundles,
+            self.horizons,
+            self.width,
+            learn_from=self.learn_from,
+            stakes=stakes,
+            max_family_share=share,
+            reference=reference,
+        )
 
     def step(self, now: int, ts: IntArray, close: FloatArray) -> PanelStep:
         """Takes in the bars known by `now` (microseconds) and forecasts from the last of them.
@@ -135,19 +159,20 @@ class Panel:
         if not self._ts:
             raise PanelError(f"no bar is known at {now}: start the panel when the series has begun")
         members = self._asked[: len(self.bundles)].copy()
-        pooled: Pooled = self.mixture.pool(members)
+        pooled = self._pooled
         shares = self.mixture.family_shares(pooled.weights)
         return PanelStep(
             now=now,
             ts=self._ts[-1],
             spot=self._close[-1],
             horizons=self.horizons,
-            quantiles=pooled.quantiles,
+            quantiles=pooled.quantiles.copy(),
             members=members,
-            awake=pooled.awake,
+            awake=pooled.awake.copy(),
             weights=self.mixture.mean_weights(pooled.weights),
             family_share_bps=tuple(round(share * _SHARE_ONE) for share in shares.tolist()),
             reference=None if self._reference is None else self._asked[self._reference].copy(),
+            skill=self._scores.read(),
         )
 
     def warm_up(self, now: int, ts: IntArray, close: FloatArray) -> None:
@@ -159,8 +184,7 @@ class Panel:
 
     def weights(self) -> FloatArray:
         """What each bundle would count in a forecast made now: (K, H), mean over levels."""
-        pooled = self.mixture.pool(self._asked[: len(self.bundles)])
-        return self.mixture.mean_weights(pooled.weights)
+        return self.mixture.mean_weights(self._pooled.weights)
 
     def fingerprint(self) -> str:
         """SHA-256 over everything that can change what the panel says later: equal panels go on equally."""
@@ -168,10 +192,12 @@ class Panel:
         digest.update("".join(b.hash for b in self.bundles).encode())
         digest.update(np.array(self._ts, dtype=np.int64).tobytes())
         parts: list[FloatArray] = [*self.mixture.state().values(), np.array(self._close), self._asked]
+        parts += [self._scores.state(), self._pooled.quantiles, self._pooled.weights]
         parts += [row for window in self._streams.values() for row in window.rows]
         for column in self._open:
             for item in column:
                 parts += [np.array([item.bar, item.goal], dtype=np.float64), item.members]
+                parts += [item.pooled, item.reference]
         for part in parts:
             digest.update(repr(part.shape).encode() + part.tobytes())
         return "0x" + digest.hexdigest()
@@ -203,9 +229,12 @@ class Panel:
         if not all(ready):
             return
         self._asked = self._ask()
+        self._pooled = self.mixture.pool(self._asked[: len(self.bundles)])
         for h, horizon in enumerate(self.horizons):
-            members = self._asked[: len(self.bundles), h].copy()
-            self._open[h].append(_Open(len(self._ts) - 1, when + horizon * SECOND, members))
+            members, pooled = self._asked[: len(self.bundles), h].copy(), self._pooled.quantiles[h]
+            reference = no_quantiles() if self._reference is None else self._asked[self._reference, h].copy()
+            goal = when + horizon * SECOND
+            self._open[h].append(_Open(len(self._ts) - 1, goal, members, pooled, reference))
 
     def _ask(self) -> FloatArray:
         """All bundles at the last bar: (K', H, 9), NaN where a bundle has no such horizon or abstains."""
@@ -224,6 +253,8 @@ class Panel:
                 if rank < len(items):
                     members[:, h] = items[rank].members
                     outcome[h] = self._outcome(items[rank].bar, self.horizons[h])
+                    said = np.vstack([items[rank].pooled, items[rank].members])
+                    self._scores.add(h, float(outcome[h]), said, items[rank].reference)
             if np.isfinite(outcome).any():
                 self.mixture.learn(members, outcome)
 

@@ -181,8 +181,10 @@ class Node:
                     return
             except Exception as error:  # the one supervisor: a part may fail, the node stays up and says so
                 self.metrics.restarts.add(part=part)
-                self.book.trouble(part, self.clock.now_ms(), f"{type(error).__name__}: {error}; see the log")
-                self._log.exception("part failed", part=part)
+                foreseen = isinstance(error, JournalFault)  # the disk's doing: as loud, without our stack
+                said = str(error) if foreseen else f"{type(error).__name__}: {error}; see the log"
+                self.book.trouble(part, self.clock.now_ms(), said)
+                self._log.error("part failed", part=part, why=said, exc_info=not foreseen)
                 if not forever:
                     return
             await asyncio.sleep(pause)
@@ -347,7 +349,7 @@ class Node:
         for part, why in sighting.troubles.items():
             self.metrics.restarts.add(part=part)
             self.book.trouble(part, now_ms, why)
-            self._log.error("panel rebuilt", part=part, why=why)
+            self._log.error("panel refused its series", part=part, why=why)
 
     async def _sign(self, network: NetworkConfig, effect: Sign) -> None:
         kind, slot, digest = effect.kind, effect.slot, effect.digest
@@ -375,11 +377,12 @@ class Node:
         for attempt in range(READ_TRIES):
             try:
                 heads = await self._chain.heads(network)
+                revoked = await self._chain.revoked(network.count)
             except ChainFault as fault:
                 self.book.trouble("read heads", self.clock.now_ms(), str(fault))
                 await asyncio.sleep(RETRY_S * 2**attempt)
             else:
-                self._tell(network.digest, ChainHeads(heads))
+                self._tell(network.digest, ChainHeads(heads, revoked=revoked))
                 return
 
     async def _transmit(self, network: NetworkConfig, effect: Transmit) -> None:

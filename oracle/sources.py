@@ -14,7 +14,7 @@ import pandas as pd
 from feeds.sources.replay import EURUSD, ReplaySource, load_csv, load_embedded_eurusd
 from feeds.sources.source import Source
 from feeds.types import SECOND
-from models.bundle import Bundle, BundleMissing, load
+from models.bundle import Bundle, BundleError, BundleMissing, load
 from models.panel import Panel, PanelError
 from oracle.config import ModelSettings, SourceSettings
 from oracle.errors import ConfigError
@@ -51,10 +51,11 @@ def load_bundles(settings: ModelSettings) -> list[Bundle]:
     """Every bundle of the folder that may run, by hash. Raises BundleError, or ConfigError for a pin without bundle."""
     folder = settings.bundles_dir
     try:
-        found = [load(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        paths = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     except OSError as error:
         message = f"{folder}: cannot read the bundles ({error.strerror}); mend [models] bundles_dir"
         raise BundleMissing(message) from error
+    found = [open_bundle(path) for path in paths]
     pinned = {"0x" + pin.removeprefix("0x") for pin in settings.pinned}
     bundles = {bundle.hash: bundle for bundle in found if not pinned or bundle.hash in pinned}
     if missing := sorted(pinned - set(bundles)):
@@ -62,6 +63,15 @@ def load_bundles(settings: ModelSettings) -> list[Bundle]:
     if not bundles:
         raise BundleMissing(f"{folder}: no bundle there; train some, or mend [models] bundles_dir")
     return [bundles[key] for key in sorted(bundles)]
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """One bundle. Raises BundleError that names the folder and the mend."""
+    try:
+        return load(folder)
+    except BundleError as error:
+        why = str(error).removeprefix(f"{folder}: ")
+        raise BundleError(f"{folder}: {why}; fetch the bundle again, or remove it") from error
 
 
 def open_panel(settings: ModelSettings, bundles: Sequence[Bundle], symbol: str, max_family_share: float) -> Panel:

@@ -100,7 +100,8 @@ class StoreDamaged(FeedError):
     def __init__(self, path: str, reason: str) -> None:
         """Keep the path and the reason."""
         self.path, self.reason = path, reason
-        super().__init__(f"store {path}: {reason}; restore the named file or move it away and fetch the quotes again")
+        mend = "restore the named file from a copy, or move it away to go on without its quotes"
+        super().__init__(f"store {path}: {reason}; {mend}")
 
 
 def _short(value: object) -> str:
@@ -145,6 +146,8 @@ class Source(Protocol):
     async def poll(self, now: Micros) -> list[Quote]:
         """Quotes with `known_at <= now` that are new since the last poll, in order of `known_at`.
 
+        A live source states when it had the answer, never an earlier time: a node drops what claims to be as old as
+        what it has stored of this source and symbol (`oracle.intake`). A recorded one may show its past at once.
         Raises `SourceUnavailable` or `SourceClosed`.
         """
         ...

@@ -175,7 +175,7 @@ class Metrics:
         self.model_weight = Gauge("dodona_model_weight", "Weight of a bundle, by horizon.", ("bundle", "horizon"))
         self.model_skill = Gauge(
             "dodona_model_skill",
-            "1 - mean CRPS / the random walk's, of what was published (pooled) or said by a bundle, since learning began.",
+            "1 - mean CRPS / the random walk's, of what the panel (pooled) or a bundle said, since learning began.",
             ("symbol", "sources", "bundle", "horizon"),
         )
         self.model_targets = Gauge(

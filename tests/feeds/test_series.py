@@ -22,6 +22,12 @@ quotes = st.builds(
 )
 
 
+def test_close_series__mid_beyond_a_float__left_out():
+    huge = [Quote(s, "X", 1.7e308, 1.0, Micros(10**15 + 7), Micros(10**15 + 7)) for s in "ab"]
+    fine = [Quote("a", "X", 2.0, 1.0, Micros(10**15 + 20), Micros(10**15 + 20))]
+    assert close_series(huge + fine, "X", 10).close.tolist() == [2.0]
+
+
 def test_close_series__bars_that_close_on_the_hour__their_close_at_that_hour():
     series = close_series([quote(60, 1.1), quote(120, 1.2), quote(240, 1.4)], "X", HOUR)
     assert ((series.ts - T0) // HOUR).tolist() == [1, 2, 4]

@@ -179,6 +179,19 @@ def test_verify__partition_under_another_name__raises(tmp_path):
         store.verify()
 
 
+def test_verify__one_of_many_partitions_damaged__names_that_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("feeds.store._AT_ONCE", 2)
+    store = Store(tmp_path)
+    for known in range(7):
+        store.append([quote(known), quote(known, source="b", size=None)])
+    assert store.verify() == 7
+    files = sorted(tmp_path.rglob("*.parquet"))
+    files[4].rename(files[4].with_name("x"))
+    files[5].rename(files[4])
+    with pytest.raises(StoreDamaged, match=files[4].name):
+        store.verify()
+
+
 def test_to_quotes__of_to_frame__same_quotes():
     batch = [quote(1), quote(2, size=None), quote(3, size=0.0)]
     assert to_quotes(to_frame(batch)) == batch

@@ -17,6 +17,7 @@ from models.forecast import LEVELS
 from models.labels import labels
 from models.panel import Panel, PanelError, track
 from models.runtime import forecaster
+from models.score import crps_from_quantiles
 
 HOUR = 3600
 US = 1_000_000
@@ -225,6 +226,39 @@ def test_step__reference__asked_without_a_weight() -> None:
     np.testing.assert_array_equal(inside.reference, inside.members[2])
     usual = Panel(WALKS, HORIZONS, HOUR).step(int(ts[-1]), ts, close)
     np.testing.assert_array_equal(usual.reference, usual.members[0])
+
+
+def test_step__skill__is_that_of_what_was_said_at_the_time() -> None:
+    ts, close = series(330, seed=4)
+    panel = Panel([*WALKS, tcn("n1", 1)], HORIZONS, HOUR, reference=WALKS[1])
+    found = track(panel, ts, close, int(ts[0]))
+    last = panel.step(int(ts[-1]), ts, close).skill
+    assert last is not None and last.skill.shape == last.count.shape == (6, 2)
+    said = np.concatenate([found.quantiles[:, None], found.members], axis=1)
+    for h in range(2):
+        good = np.isfinite(found.outcomes[:, h]) & np.isfinite(found.reference[:, h]).all(axis=-1)
+        own = crps_from_quantiles(found.outcomes[good, h, None], said[good, :, h]).mean(axis=0)
+        theirs = crps_from_quantiles(found.outcomes[good, h], found.reference[good, h]).mean()
+        assert last.count[:, h].tolist() == [good.sum()] * 6 and good.sum() > 100
+        np.testing.assert_allclose(last.skill[:, h], 1.0 - own / theirs, rtol=1e-9, atol=1e-12)
+    plain = Panel([tcn("n1", 1)], HORIZONS, HOUR).step(int(ts[-1]), ts, close).skill
+    assert plain is not None and not plain.count.any() and np.isnan(plain.skill).all()
+
+
+def test_fresh__of_a_used_panel__is_the_panel_before_its_first_bar() -> None:
+    ts, close = series(160)
+    given = {
+        "learn_from": int(ts[110]),
+        "stakes": (1.0, None, 2.0, 3.0),
+        "max_family_share": 0.7,
+        "reference": tcn("n", 1),
+    }
+    used, new = Panel(WALKS, HORIZONS, HOUR, **given), Panel(WALKS, HORIZONS, HOUR, **given)
+    used.warm_up(int(ts[-1]), ts, close)
+    again = used.fresh()
+    assert again.fingerprint() == new.fingerprint() != used.fingerprint()
+    again.warm_up(int(ts[-1]), ts, close)
+    assert again.fingerprint() == used.fingerprint()
 
 
 def test_track__steps_through_a_span__forecasts_beside_outcomes() -> None:

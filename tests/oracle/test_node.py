@@ -12,7 +12,9 @@ import pytest
 from aiohttp import web
 
 from feeds.sources.replay import ReplaySource
-from feeds.types import SECOND
+from feeds.sources.source import StoreDamaged
+from feeds.store import Store
+from feeds.types import SECOND, Micros
 from oracle.chain.adapter import Landed
 from oracle.clock import SteppedClock
 from oracle.config import (
@@ -30,6 +32,7 @@ from oracle.consensus.messages import Kind
 from oracle.consensus.network import FeedId, FeedKind, FeedSpec, NetworkConfig, Slot, Stake, ValidatorRow
 from oracle.consensus.schedule import leader
 from oracle.errors import MalformedMessage, PeerFault, Unreachable, WrongDigest
+from oracle.intake import QUOTES_DIR
 from oracle.journal import Identity, open_journal
 from oracle.keys import HotKey
 from oracle.node import Node
@@ -137,10 +140,11 @@ def settings(folder: Path, number: int) -> LocalConfig:
     )
 
 
-def watch(faults: FaultSettings | None = None) -> Watch:
+def watch(faults: FaultSettings | None = None, shown_from: Micros | None = None) -> Watch:
     ts = [(START + minute * SLOT) * SECOND for minute in range(-10, 200)]
     bars = pd.DataFrame({"ts": ts, "close": [1.1 + 1e-5 * i for i in range(len(ts))], "volume": [1.0] * len(ts)})
-    return Watch((FeedSettings(0, "EUR/USD", ("mid",), 600),), [ReplaySource("mid", {"EUR/USD": bars}, 0)], {}, faults)
+    source = ReplaySource("mid", {"EUR/USD": bars}, 0, start=shown_from)
+    return Watch((FeedSettings(0, "EUR/USD", ("mid",), 600),), [source], {}, faults)
 
 
 class Net:
@@ -156,13 +160,17 @@ class Net:
             self.chain.urls[key.address] = f"http://127.0.0.1:{port}"
             socket.close()
         self.now = START * 1000
+        self.shown_from: Micros | None = None
 
     async def start(self, number: int, faults: FaultSettings | None = None) -> Node:
         config, stack = settings(self.folder, number), contextlib.AsyncExitStack()
         key = KEYS[number]
         journal = open_journal(config.node.data_dir, Identity(5, "0x" + "09" * 20, key.checksum_address))
         stack.callback(journal.close)
-        node = Node(config, key, journal, self.chain, watch(faults), SteppedClock(self.now))  # type: ignore[arg-type]
+        sight, store = watch(faults, self.shown_from), Store(config.node.data_dir / QUOTES_DIR)
+        stack.callback(store.close)
+        sight.recall(store, Micros(self.now * 1000))
+        node = Node(config, key, journal, self.chain, sight, SteppedClock(self.now))  # type: ignore[arg-type]
         stack.push_async_callback(node.close)
         await node.warm_up()
         await node.join()
@@ -252,6 +260,28 @@ async def test_network__one_node_gone_and_back__goes_on_and_signs_nothing_twice(
         assert {12, 13, 14} <= set(slots(net))
         assert all(not node.book.evidence for node in net.nodes.values())
         assert net.nodes[0].metrics.sign_refused.total() == 0
+
+
+async def test_node__restarted_on_a_source_without_history__goes_on_from_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_store: Store, _quotes: object) -> int:
+        raise StoreDamaged("quotes", "cannot write (No space left on device)")
+
+    async with running(tmp_path, [0]) as net:
+        await net.run_to(3)
+        before, now = net.nodes[0]._watch, Micros(net.now * 1000)
+        await net.stop(0)
+        net.shown_from = Micros(now + 1)
+        node = await net.start(0)
+        known = node._watch._window.quotes("EUR/USD", now)
+        assert len(known) >= 3 and known == before._window.quotes("EUR/USD", now)
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "append", full)
+            await net.run_to(6)
+            assert any(reason.startswith("quotes: 2 quotes are not stored") for reason in node.health().reasons)
+        await net.run_to(8)
+        assert not node.health().reasons and node.metrics.restarts.total() == 0
 
 
 async def test_network__ten_times_the_price_from_one__moves_nothing(tmp_path: Path) -> None:

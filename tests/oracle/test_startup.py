@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from feeds.sources.source import FeedError
+from feeds.store import Store
+from feeds.types import Micros, Quote
 from oracle import startup
 from oracle.config import ChainSettings
 from oracle.peers import GuardedServer, listen
-from oracle.startup import ClockOff, check_offset, clock_offset_ms
+from oracle.startup import ClockOff, check_offset, check_quotes, clock_offset_ms
 
 CHAIN = ChainSettings("http://rpc", 5, "0x" + "09" * 20, "0x" + "08" * 20)
 NOW = 1_700_000_000_000
@@ -33,6 +36,24 @@ def test_check_offset__further_from_the_peers__is_refused(offset: int, words: st
 def test_check_offset__behind_the_newest_block__is_refused() -> None:
     with pytest.raises(ClockOff, match="1000 ms behind the newest block of chain 5"):
         check_offset(None, NOW // 1000 + 1, NOW, CHAIN)
+
+
+def test_check_quotes__damaged_file__is_one_line_with_the_folder_and_the_mend(tmp_path: Path) -> None:
+    check_quotes(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    store, now = Store(tmp_path / "quotes"), Micros(NOW * 1000)
+    for minute in range(3):
+        store.append([Quote("a", "X", 1.0 + minute, 1.0, now, Micros(now + minute))])
+    check_quotes(tmp_path)
+    file = sorted((tmp_path / "quotes").rglob("*.parquet"))[1]
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(FeedError) as refusal:
+        check_quotes(tmp_path)
+    said = str(refusal.value)
+    assert said.startswith(f"store {file}: ") and "or move it away to go on without its quotes" in said
+    assert "\n" not in said
+    file.unlink()
+    check_quotes(tmp_path)
 
 
 @contextlib.asynccontextmanager

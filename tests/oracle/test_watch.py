@@ -13,60 +13,31 @@ from feeds.sources.source import FeedError, Source, SourceUnavailable
 from feeds.types import SECOND, Micros, Quote
 from models.bundle import BundleMissing, save
 from oracle.config import FaultSettings, FeedSettings, ModelSettings, QuestionSettings, SourceSettings
-from oracle.consensus.network import FeedId, FeedKind, FeedSpec, NetworkConfig, Slot, Stake, ValidatorRow
+from oracle.consensus.network import FeedKind, FeedSpec
 from oracle.errors import ConfigError
 from oracle.journal import OwnValue
+from oracle.logbook import Logbook
 from oracle.observe import source_list_hash
+from oracle.service.metrics import Metrics
 from oracle.sources import load_bundles, open_panel, open_sources
 from oracle.watch import Watch, series_of
 from tests.strategies.bundles import forest, random_walk
+from tests.strategies.networks import HOUR, NAMES, START, at, bars, network, spec
 
-HOUR = 3600
-START = 1_500_000_000 // HOUR * HOUR
-BOTH = ("ask", "mid")
 ABSENT = FaultSettings(10, 0, 1)
-
-
-def spec(number: int, kind: FeedKind, **changes: Any) -> FeedSpec:
-    fields: dict[str, Any] = {
-        "number": FeedId(number), "kind": kind, "decimals": {0: 8, 1: 6, 2: 0}[kind],
-        "outcomes": 2 if kind is FeedKind.EVENT else 0, "base": b"EUR".ljust(32, b"\0"), "quote": bytes(32),
-        "horizon": HOUR if kind is FeedKind.FORECAST else 0, "heartbeat": 60, "deviation": 1,
-        "min_value": -(10**12), "max_value": 10**12, "max_dispersion": 1, "jump": 1, "veto_band": 1, "min_sources": 1,
-        "max_family_share": 10_000, "methodology": bytes(32), "sources": source_list_hash(BOTH),
-    }  # fmt: skip
-    return FeedSpec(**(fields | changes))
-
-
-def network(*feeds: FeedSpec) -> NetworkConfig:
-    return NetworkConfig(
-        chain_id=1, aggregator=bytes(20), count=1, randomness=bytes(32), anchor_slot=Slot(0), anchor_time=START,
-        slot_seconds=HOUR, first_slot=Slot(0), max_report_age=60, grace_ms=0, stage_ms=1000, min_validators=1,
-        rows=(ValidatorRow(bytes([1]) * 20, Stake(1)),), feeds=feeds,
-    )  # fmt: skip
 
 
 PRICE, HOURLY, EVENT = spec(0, FeedKind.PRICE), spec(1, FeedKind.FORECAST), spec(4, FeedKind.EVENT)
 QUESTION = QuestionSettings("EUR/USD", "1.2", (START + 150 * HOUR) * 1000)
 FEEDS = (
-    FeedSettings(0, "EUR/USD", BOTH, 2 * HOUR),
-    FeedSettings(1, "EUR/USD", BOTH, 2 * HOUR),
-    FeedSettings(4, "event", BOTH, 2 * HOUR, question=QUESTION),
+    FeedSettings(0, "EUR/USD", NAMES, 2 * HOUR),
+    FeedSettings(1, "EUR/USD", NAMES, 2 * HOUR),
+    FeedSettings(4, "event", NAMES, 2 * HOUR, question=QUESTION),
 )
-
-
-def bars(offset: float, count: int = 400) -> pd.DataFrame:
-    close = [1.2 + offset + 0.002 * math.sin(hour / 5.0) for hour in range(count)]
-    ts = [(START + hour * HOUR) * SECOND for hour in range(count)]
-    return pd.DataFrame({"ts": ts, "close": close, "volume": [1.0] * count})
 
 
 def sources() -> list[Source]:
     return [ReplaySource(n, {"EUR/USD": bars(o)}, HOUR * SECOND) for n, o in (("ask", 1e-4), ("mid", 0.0))]
-
-
-def at(hour: int) -> Micros:
-    return Micros((START + hour * HOUR) * SECOND)
 
 
 @pytest.fixture
@@ -78,7 +49,7 @@ def models(tmp_path: Path) -> ModelSettings:
 
 def watch(models: ModelSettings, **changes: Any) -> Watch:
     panel = open_panel(models, load_bundles(models), "EUR/USD", 1.0)
-    found = Watch(FEEDS, sources(), {("EUR/USD", BOTH): panel}, changes.get("faults"))
+    found = Watch(FEEDS, sources(), {("EUR/USD", NAMES): panel}, changes.get("faults"))
     found.check(network(PRICE, HOURLY, EVENT))
     return found
 
@@ -96,6 +67,20 @@ async def test_see__all_kinds__gives_integers_in_table_order(models: ModelSettin
     assert sum(event.components) == 10_000 and not event.resolved
     weights = node.weights(node.see(network(HOURLY), 120, at(120), ({}, {})))
     assert len(weights) == 2 and sum(row["3600"] for row in weights.values()) == pytest.approx(1.0)
+
+
+async def test_skill__matured_forecasts__are_in_the_metrics(models: ModelSettings) -> None:
+    node, metrics = watch(models), Metrics()
+    await node.poll(at(150))
+    sighting = node.see(network(HOURLY), 150, at(150), ({}, {}))
+    rows = node.skill(sighting)
+    assert {(row.bundle, row.horizon) for row in rows} >= {("pooled", "3600"), ("pooled", "86400")}
+    walk = next(row for row in rows if row.horizon == "3600" and row.skill == 0.0)
+    assert walk.count > 20 and len(rows) == 6
+    Logbook(metrics).skill(rows)
+    text = f'symbol="EUR/USD",sources="ask,mid",bundle="{walk.bundle[:10]}",horizon="3600"'
+    assert f"dodona_model_skill{{{text}}} 0\n" in metrics.expose()
+    assert f"dodona_model_targets{{{text}}} {walk.count}\n" in metrics.expose()
 
 
 async def test_see__node_restarted_later__says_the_same_as_one_that_ran_through(models: ModelSettings) -> None:
@@ -212,7 +197,7 @@ async def test_open_sources__recorded_file__is_read_by_source_and_symbol(tmp_pat
 
 
 def test_series_of__event__reads_the_questions_symbol() -> None:
-    assert [series_of(feed) for feed in FEEDS] == [("EUR/USD", BOTH)] * 3
+    assert [series_of(feed) for feed in FEEDS] == [("EUR/USD", NAMES)] * 3
 
 
 def stuck(count: int, flat_from: int) -> pd.DataFrame:
