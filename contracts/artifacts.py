@@ -108,8 +108,8 @@ def _key(name: str, path: Path) -> str:
 def _read(stored: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(stored.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
+    except (OSError, ValueError, RecursionError):
+        return None  # no entry, or one that cannot be used: it is compiled anew
     complete = isinstance(data, dict) and {"abi", "bytecode", "runtime_size", "layout"} <= data.keys()
     return data if complete else None
 

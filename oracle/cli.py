@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 MENDABLE, INTERRUPTED = 2, 130
 
@@ -25,10 +26,16 @@ def main() -> None:
         try:
             sys.exit(run(app))
         except FORESEEN as error:
-            print(f"dodona: {one_line(str(error))}", file=sys.stderr)
-            sys.exit(MENDABLE)
+            _refuse(str(error))
+        except OSError as error:  # a disk that is full, a file that may not be read: the machine's, not the code's
+            _refuse(f"{error.filename or 'system'}: {error.strerror or error}; mend that, then run it again")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _refuse(text: str) -> NoReturn:
+    print(f"dodona: {one_line(text)}", file=sys.stderr)
+    sys.exit(MENDABLE)
 
 
 def one_line(text: str) -> str:

@@ -27,6 +27,8 @@ FORMAT = "1"
 KEEP_SLOTS = 20_000
 """Rows of slots older than this many behind the newest are pruned; the high-water marks never are."""
 
+MEND_DAMAGE = "restore it from its backup, or start with a new data_dir and a new hot key"
+
 _SCHEMA = sa.MetaData()
 _META = sa.Table(
     "meta",
@@ -220,7 +222,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        message = f"{path}: the journal cannot be used ({error.orig}); check the disk, then restart"
+        message = f"{path}: the journal cannot be used ({error.orig}); nothing is signed until the disk is mended"
         raise JournalFault(message) from error
 
 
@@ -243,6 +245,8 @@ def open_journal(folder: Path, identity: Identity) -> Journal:
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
     try:
+        with engine.connect() as connection:
+            _check_pages(connection, path)
         _SCHEMA.create_all(engine)
         with engine.begin() as connection:
             _check_identity(connection, path, identity)
@@ -250,13 +254,19 @@ def open_journal(folder: Path, identity: Identity) -> Journal:
     except DatabaseError as error:
         engine.dispose()
         lock.close()
-        mend = "restore it from its backup, or start with a new data_dir and a new hot key"
-        raise ConfigError(f"{path}: the journal is damaged ({error.orig}); {mend}") from error
+        raise ConfigError(f"{path}: the journal is damaged ({error.orig}); {MEND_DAMAGE}") from error
     except ConfigError:
         engine.dispose()
         lock.close()
         raise
     return Journal(path, engine, lock, empty)
+
+
+def _check_pages(connection: Connection, path: Path) -> None:
+    """A file that was cut short opens well and fails, or forgets, later: have SQLite look at all of it now."""
+    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    if found != "ok":
+        raise ConfigError(f"{path}: the journal is damaged ({' '.join(found.split())}); {MEND_DAMAGE}")
 
 
 def _check_identity(connection: Connection, path: Path, identity: Identity) -> None:

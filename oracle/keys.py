@@ -153,8 +153,10 @@ def load_key(settings: KeySettings) -> HotKey:
     try:
         key = HotKey(bytes(Account.decrypt(content, password)))
     except UNDECRYPTABLE as error:
-        reason = "wrong password" if "MAC mismatch" in str(error) else f"damaged keystore ({type(error).__name__})"
-        raise ConfigError(f"{path}: {reason}; check the password that [key] refers to") from error
+        if "MAC mismatch" in str(error):
+            raise ConfigError(f"{path}: wrong password; check the password that [key] refers to") from error
+        why = f"damaged keystore ({type(error).__name__})"
+        raise ConfigError(f"{path}: {why}; restore it from its backup") from error
     stated = content.get("address")  # the format's checksum leaves out parts that decide the key
     if isinstance(stated, str) and stated.lower().removeprefix("0x") != key.address.hex():
         mend = "restore it from its backup"

@@ -115,6 +115,25 @@ class Table:
             raise self.fail(key, value, allowed)
         return value
 
+    def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
+        """A number in `[low, high]`, whole or not, or the default where the file gives none."""
+        allowed = f"a number from {low:g} to {high:g}"
+        if self._absent(key, default):
+            return cast(float, default)
+        value = self._get(key, allowed)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise self.fail(key, value, allowed)
+        return float(value)
+
+    def integers(self, key: str, low: int, high: int, most: int) -> tuple[int, ...]:
+        """A list of up to `most` whole numbers in `[low, high]`."""
+        allowed = f"a list of at most {most} whole numbers from {low} to {high}"
+        value = self._get(key, allowed)
+        good = isinstance(value, list) and len(value) <= most
+        if not good or not all(type(item) is int and low <= item <= high for item in value):
+            raise self.fail(key, value, allowed)
+        return tuple(value)
+
     def text(self, key: str, pattern: str, allowed: str, default: str | None = None) -> str:
         """A string that the pattern matches as a whole."""
         if self._absent(key, default):

@@ -76,7 +76,11 @@ async def _check(settings: LocalConfig) -> str:
     newest = checked.configs[-1]
     row = newest.index_of(checked.key.address)
     place = f"validator {row} of {len(newest.rows)}" if row is not None else "no validator of this network yet"
-    return f"Key {checked.key.checksum_address} is {place}, config {newest.count} with {len(newest.feeds)} feeds."
+    listed, ours = {int(spec.number) for spec in newest.feeds}, {feed.number for feed in settings.feeds}
+    odd = {"Not on chain": ours - listed, "Not observed here": listed - ours}
+    notes = [f" {what}: feed {', '.join(map(str, sorted(numbers)))}." for what, numbers in odd.items() if numbers]
+    found = f"Key {checked.key.checksum_address} is {place}, config {newest.count} with {len(newest.feeds)} feeds."
+    return found + "".join(notes)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ from oracle.devnet import Devnet
 from oracle.errors import LocalFault
 
 FOLDER = Path("build/demo")
+TERMINATED = 128 + signal.SIGTERM
 
 
 def run_demo(*, serve: bool = False, folder: Path = FOLDER) -> None:
@@ -46,7 +48,10 @@ def run_demo(*, serve: bool = False, folder: Path = FOLDER) -> None:
     with workspace(folder):
         typer.echo(f"Training on {scenario.SYMBOL} hours before {scenario.TRAIN_UNTIL:%Y-%m-%d} ...")
         bundles = train_bundles(series, folder / "cache", folder / "bundles")
-        asyncio.run(_network(folder, frames, replay, series, bundles, began, serve))
+        try:
+            asyncio.run(_network(folder, frames, replay, series, bundles, began, serve))
+        except asyncio.CancelledError:  # the devnet cancels its task on SIGTERM; everything has ended by now
+            raise typer.Exit(TERMINATED) from None
 
 
 async def _network(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +16,14 @@ from markupsafe import Markup
 
 from oracle.demo import charts
 from oracle.demo.record import DemoRecord, Summary
+from oracle.demo.workspace import write_whole
 
 
 def write_summary(summary: Summary, path: Path) -> None:
     """Write `summary.json` in one step; ValueError if a number is not finite."""
-    _write_whole(path, json.dumps(summary.as_dict(), indent=2, allow_nan=False) + "\n")
+    text = json.dumps(summary.as_dict(), indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
 
 
 def write_report(summary: Summary, record: DemoRecord, folder: Path) -> tuple[Path, Path]:
@@ -34,7 +35,7 @@ def write_report(summary: Summary, record: DemoRecord, folder: Path) -> tuple[Pa
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "summary.json", folder / "report.html"
     write_summary(summary, paths[0])
-    _write_whole(paths[1], page)
+    write_whole(paths[1], page.encode())
     return paths
 
 
@@ -78,15 +79,6 @@ def _charts(summary: Summary, record: DemoRecord) -> dict[str, Markup]:
         "calibration": charts.calibration(record),
         "event": charts.event_probability(record),
     }
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
 
 
 def _moment(seconds: int) -> str:

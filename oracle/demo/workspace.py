@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from oracle.errors import ConfigError
@@ -44,14 +44,13 @@ def workspace(folder: Path) -> Iterator[None]:
 def write_whole(path: Path, data: bytes) -> None:
     """Write the file in one step: whoever reads it finds all of it, or what was there before. Raises OSError."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
+    with ExitStack() as undo:
+        undo.callback(os.unlink, temporary)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        undo.pop_all()
 
 
 def _check_parts(folder: Path, elsewhere: str) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from models.bundle import save
 from oracle import cli
 from oracle.commands import node as node_command
+from oracle.commands import root
 from oracle.config import load
 from oracle.errors import DodonaError
 from oracle.keys import load_key
@@ -71,7 +72,7 @@ def test_node_init__bad_option__leaves_nothing_half_written(run, tmp_path: Path)
     words = [*CHAIN[:2], "--chain-id", "0", *CHAIN[4:]]
     code, _, err = run("node", "init", tmp_path / "x", *words)
     assert code == 2 and one_line(err) and "chain_id" in err
-    assert list((tmp_path / "x").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_node_check__rpc_out_of_reach__is_one_line_and_writes_nothing(
@@ -124,14 +125,17 @@ def test_model_list_and_verify__sound_and_damaged_bundles(run, tmp_path: Path) -
     weights = tmp_path / "a" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     code, _, err = run("model", "verify", tmp_path)
-    assert code == 2 and "refused" in err and "Traceback" not in err
+    assert code == 2 and one_line(err) and str(tmp_path / "a") in err
     code, _, err = run("model", "list", tmp_path / "nowhere")
     assert code == 2 and one_line(err)
 
 
 def test_usage__unknown_command_or_missing_option__is_2(run) -> None:
-    assert run("nonsense")[0] == 2
-    assert run("node", "run")[0] == 2
+    for words in (("nonsense",), ("node", "run"), ("node", "run", "--confg", "x"), ("version", "x")):
+        code, out, err = run(*words)
+        assert (code, out) == (2, "") and one_line(err) and "--help`" in err, err
+    code, out, _ = run("node")
+    assert code == 2 and "check" in out
 
 
 def test_main__interrupted__is_130(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_main__foreseen_error_of_many_lines__is_one_line(run, monkeypatch: pytes
 
 
 def test_help__names_every_group() -> None:
-    text = CliRunner().invoke(cli.app, ["--help"]).output
+    text = CliRunner().invoke(root.app, ["--help"]).output
     assert all(word in text for word in ("node", "feed", "model", "demo"))
 
 
