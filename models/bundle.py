@@ -62,6 +62,8 @@ WEIGHTS = "weights.safetensors"
 MAX_MANIFEST = 64 << 10
 """Greatest size of manifest.json in bytes."""
 MAX_HORIZON = 31 * 86_400
+MAX_TIME = 2**40
+"""Greatest UTC second that a manifest may name."""
 TASK = "price-quantiles"
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -78,7 +80,9 @@ class Manifest:
 
     `owner`: 0x address. `task`: "price-quantiles". `architecture`: id in the registry; `parameters`: its integers.
     `data_roots`: 0x SHA-256 of each training set. `libraries`: name -> version trained with. `scores`: validation
-    figures by name. `horizons`: seconds, ascending. `symbol`: BASE/QUOTE. Raises BadManifest for anything else.
+    figures by name. `horizons`: seconds, ascending. `symbol`: BASE/QUOTE. `trained_until`: UTC seconds of the newest
+    price that training saw, None where it is not stated: a score of anything earlier says nothing. Raises BadManifest
+    for anything else.
     """
 
     name: str
@@ -95,6 +99,7 @@ class Manifest:
     licence: str
     scores: Mapping[str, float] = field(default_factory=dict)
     task: str = TASK
+    trained_until: int | None = None
 
     def __post_init__(self) -> None:
         """Hold every field to its bounds, and freeze the mappings."""
@@ -104,6 +109,8 @@ class Manifest:
             raise BadManifest(f"task must be {TASK!r}")
         _each("data_roots", self.data_roots, 16, lambda value: _text("data_roots", value, _DIGEST))
         _integer("seed", self.seed, 0, 2**63 - 1)
+        if self.trained_until is not None:
+            _integer("trained_until", self.trained_until, 0, MAX_TIME)
         _each("horizons", self.horizons, 8, lambda value: _integer("horizons", value, 1, MAX_HORIZON))
         if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
             raise BadManifest("horizons must be one or more rising numbers of seconds")
@@ -146,6 +153,7 @@ class Manifest:
             "horizons": list(self.horizons),
             "symbol": self.symbol,
             "data_roots": list(self.data_roots),
+            "trained_until": self.trained_until,
             "seed": self.seed,
             "libraries": dict(self.libraries),
             "licence": self.licence,
@@ -255,7 +263,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 _FIELDS = {
     "name", "version", "owner", "task", "architecture", "features", "horizons", "symbol", "data_roots", "seed",
-    "libraries", "licence", "scores", "weights",
+    "libraries", "licence", "scores", "trained_until", "weights",
 }  # fmt: skip
 
 
@@ -285,13 +293,17 @@ def _manifest(data: bytes) -> tuple[Manifest, str]:
         **{name: raw[name] for name in ("name", "version", "owner", "symbol", "seed", "libraries", "licence")},
         scores=raw["scores"],
         task=raw["task"],
+        trained_until=raw["trained_until"],
     )
     return manifest, raw["weights"]
 
 
 def _object(what: str, value: Any, names: set[str]) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != names:
-        raise BadManifest(f"{what} must hold the fields {', '.join(sorted(names))} and no other")
+    if not isinstance(value, dict):
+        raise BadManifest(f"{what} must be an object with the fields {', '.join(sorted(names))}")
+    if odd := sorted(str(name) for name in names ^ set(value)):
+        wrong = "lacks" if odd[0] in names else "may not hold"
+        raise BadManifest(f"{what} {wrong} {odd[0][:60]!r}; train the model again with this version of dodona")
     return value
 
 

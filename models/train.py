@@ -260,12 +260,13 @@ def train(
         try:
             return bundles.load(folder)
         except BundleError:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
     with tqdm(total=_steps(recipe), desc=f"train {recipe.name}", disable=not progress, leave=True) as bar:
         data = training_set(recipe, ts, close)
         fitted = FITS[recipe.family](recipe, data, bar.update)
         bar.update(_steps(recipe) - bar.n)
-    bundle = Bundle(_manifest(recipe, fitted, scores(recipe, data, fitted), root, symbol), fitted.tensors)
+    until = -(-int(ts[-1]) // SECOND)
+    bundle = Bundle(_manifest(recipe, fitted, scores(recipe, data, fitted), root, symbol, until), fitted.tensors)
     if folder is not None:
         try:
             bundles.save(bundle, folder)
@@ -280,7 +281,9 @@ def _steps(recipe: Recipe) -> int:
     return 2 * int(recipe.settings["epochs"]) if recipe.family == "tcn" else 1
 
 
-def _manifest(recipe: Recipe, fitted: Fitted, found: Mapping[str, float], root: str, symbol: str) -> Manifest:
+def _manifest(
+    recipe: Recipe, fitted: Fitted, found: Mapping[str, float], root: str, symbol: str, until: int
+) -> Manifest:
     return Manifest(
         name=recipe.name,
         version=recipe.version,
@@ -295,6 +298,7 @@ def _manifest(recipe: Recipe, fitted: Fitted, found: Mapping[str, float], root: 
         libraries=library_versions(),
         licence=recipe.licence,
         scores=found,
+        trained_until=until,
     )
 
 

@@ -49,7 +49,8 @@ def change(path: Path, edit: Callable[[dict], object]) -> None:
 
 @pytest.mark.parametrize("family", MAKERS)
 def test_load__saved__same_bundle(tmp_path: Path, family: str) -> None:
-    bundle = MAKERS[family](3)
+    made = MAKERS[family](3)
+    bundle = Bundle(dataclasses.replace(made.manifest, trained_until=1_505_865_600), made.tensors)
     _, data = written(tmp_path / "b", bundle)
     back = load(tmp_path / "b")
     assert back.manifest == bundle.manifest and back.hash == bundle.hash
@@ -79,7 +80,7 @@ def test_hash__any_field_or_weight_changed__differs() -> None:
     edits = [
         {"name": "other"}, {"version": "2"}, {"owner": "0x" + "b2" * 20}, {"symbol": "ETH/USD"}, {"seed": 8},
         {"licence": "MIT"}, {"data_roots": ()}, {"libraries": {}}, {"scores": {}}, {"horizons": (3_600, 7_200)},
-        {"features": make.schema(1, 96)},
+        {"features": make.schema(1, 96)}, {"trained_until": 1_505_865_600},
     ]  # fmt: skip
     hashes = {Bundle(dataclasses.replace(manifest, **edit), base.tensors).hash for edit in edits}
     hashes |= {base.hash, make.random_walk(2).hash}
@@ -97,6 +98,10 @@ def test_hash__any_field_or_weight_changed__differs() -> None:
         (lambda m: m.update(task="events"), BadManifest),
         (lambda m: m.update(seed=True), BadManifest),
         (lambda m: m.update(seed=-1), BadManifest),
+        (lambda m: m.pop("trained_until"), BadManifest),
+        (lambda m: m.update(trained_until=-1), BadManifest),
+        (lambda m: m.update(trained_until=1.5), BadManifest),
+        (lambda m: m.update(trained_until=True), BadManifest),
         (lambda m: m.update(horizons=[]), BadManifest),
         (lambda m: m.update(horizons=[7200, 3600]), BadManifest),
         (lambda m: m.update(horizons={"a": 1}), BadManifest),
