@@ -20,8 +20,15 @@ from oracle.demo.consumers import Consumers
 from oracle.demo.record import FeedFigures
 from oracle.demo.scenario import Replay
 from oracle.devnet import Devnet, SlotResult
+from oracle.errors import LocalFault
 
 Json = Mapping[str, Any]
+PATIENCE = 5
+"""Slots without any report after which something is wrong with the network itself, and going on is pointless."""
+
+
+class NothingLanded(LocalFault):
+    """The replay's validators do not get a single report on chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class Driver:
         """All slots in order. Raises LocalFault if a process died that should not have."""
         for index in tqdm(range(len(self.replay.starts)), desc="replay", unit="round"):
             self.seen.append(await self._slot(index))
+            if len(self.seen) == PATIENCE and not any(slot.result.transmissions for slot in self.seen):
+                raise NothingLanded(f"no report reached the chain in {PATIENCE} slots; see {self.net.folder}/*/node.log")
         statuses = await asyncio.gather(*(self._get(number, "/v1/status") for number in range(len(self.net.nodes))))
         feeds = await asyncio.to_thread(self._feeds)
         return ReplaySeen(tuple(self.seen), tuple(status or {} for status in statuses), feeds)
