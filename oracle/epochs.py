@@ -73,14 +73,19 @@ class Epochs:
             self._by_digest[config.digest] = Epoch(config, self._new_core(config))
         known = {config.digest for config in configs}
         self._by_digest = {digest: epoch for digest, epoch in self._by_digest.items() if digest in known}
-        for older, newer in pairwise(configs):
-            self._tell(older.digest, Superseded(newer.first_slot))
+        self._tell_ends()
         self._open_slot(None)
         return fresh
 
     def rebuild(self, epoch: Epoch) -> None:
         """Give the config a new core: the old one raised and is in no known state. The journal keeps what it signed."""
         epoch.core = self._new_core(epoch.config)
+        self._tell_ends()
+
+    def _tell_ends(self) -> None:
+        """Tell each core but the newest where its slots end."""
+        for older, newer in pairwise(epoch.config for epoch in self.all):
+            self._tell(older.digest, Superseded(newer.first_slot))
 
     def _new_core(self, config: NetworkConfig) -> Core:
         core = Core(config, config.index_of(self._address), recover)

@@ -27,7 +27,7 @@ FORMAT = "1"
 KEEP_SLOTS = 20_000
 """Rows of slots older than this many behind the newest are pruned; the high-water marks never are."""
 
-MEND_DAMAGE = "restore it from its backup, or start with a new data_dir and a new hot key"
+MEND_DAMAGE = "move it away and start again; never put an older copy in its place, it forgot what was signed since"
 
 _SCHEMA = sa.MetaData()
 _META = sa.Table(

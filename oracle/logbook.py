@@ -18,6 +18,8 @@ from oracle.service.metrics import Metrics
 from oracle.watch import Sighting, SkillRow
 
 KEPT_ROUNDS = 2048
+KEPT_EVIDENCE = 256
+"""Accusations that /v1/status shows; a Byzantine validator can earn a few every slot, for ever."""
 RECENT = 20
 TROUBLE_MS = 10 * 60 * 1000
 """How long a mended trouble still shows in /health."""
@@ -125,7 +127,7 @@ class Logbook:
     def accused(self, evidence: Evidence) -> None:
         """Somebody signed two different things."""
         said = {"kind": str(evidence.kind), "offender": evidence.offender, "slot": int(evidence.slot)}
-        self.evidence.append(said)
+        self.evidence = [*self.evidence[1 - KEPT_EVIDENCE :], said]
         self._entry(evidence.slot).setdefault("evidence", []).append(said)
 
     def count(self, count: Count, peer: str | None) -> None:

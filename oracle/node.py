@@ -45,11 +45,12 @@ from oracle.consensus.events import (
 )
 from oracle.consensus.messages import Message, SignedObservation
 from oracle.consensus.network import NetworkConfig, Slot
+from oracle.consensus.verify import screen
 from oracle.consensus.wire import config_digest_of, decode, encode
 from oracle.epochs import Epoch, Epochs
 from oracle.errors import ChainFault, JournalFault, SlotAlreadySigned, WrongDigest
 from oracle.journal import Journal, OwnValue
-from oracle.keys import HotKey
+from oracle.keys import HotKey, recover
 from oracle.logbook import Logbook
 from oracle.peers import Busy, Outbox
 from oracle.service.api import Health, Json
@@ -165,6 +166,7 @@ class Node:
             raise WrongDigest("message is for a config that is not worked on", given=body[1:33].hex())
         if self._queue.qsize() >= MAX_INBOX:
             raise Busy
+        screen(epoch.config, body, recover, self.clock.now_ms())
         message = decode(body, epoch.config)
         self.metrics.received.add(kind=type(message).__name__)
         self._tell(epoch.config.digest, Received(message), peer)

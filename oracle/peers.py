@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from aiohttp.web_protocol import RequestHandler
 
 from oracle.clock import Activity, Clock
 from oracle.errors import ConfigError, PeerFault
@@ -275,13 +276,21 @@ def usable(url: str) -> bool:
 
 
 class GuardedServer:
-    """Serves one socket with a cap on connections and on the time until a first request is there (slow loris)."""
+    """Serves one socket with a cap on connections and on the time until a first request is there (slow loris).
+
+    At the cap a new connection takes the place of the one that has neither begun nor ended a request for the longest:
+    otherwise a stranger could hold every place, idle or trickling, and no validator would be heard any more.
+    """
 
     def __init__(self, app: web.Application, listening: socket.socket) -> None:
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=75.0, shutdown_timeout=2.0)
+        # Bodies stay as they came: a message is never compressed, and unpacking a bomb would cost us, not its sender.
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=75.0, shutdown_timeout=2.0, auto_decompress=False
+        )
         self._socket = listening
         self._server: asyncio.Server | None = None
         self._silent: set[int] = set()
+        self._by_activity: OrderedDict[RequestHandler, None] = OrderedDict()
         app.middlewares.append(self._mark)
 
     async def start(self) -> None:
@@ -297,10 +306,12 @@ class GuardedServer:
 
     def _connection(self) -> asyncio.BaseProtocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+        if server is None:
             return _Refuse()
+        self._make_room(server)
         handler = server()
         self._silent.add(id(handler))
+        self._by_activity[handler] = None
 
         def _give_up() -> None:
             if id(handler) in self._silent:
@@ -310,10 +321,27 @@ class GuardedServer:
         asyncio.get_running_loop().call_later(HEADER_TIMEOUT_S, _give_up)
         return handler
 
+    def _make_room(self, server: web.Server) -> None:
+        """Close the connections that did nothing for the longest until there is a place."""
+        connected = set(server.connections)
+        self._by_activity = OrderedDict((kept, None) for kept in self._by_activity if kept in connected)
+        while len(self._by_activity) >= MAX_CONNECTIONS:
+            idle, _ = self._by_activity.popitem(last=False)
+            self._silent.discard(id(idle))
+            idle.force_close()
+
+    def _touch(self, connection: RequestHandler) -> None:
+        if connection in self._by_activity:
+            self._by_activity.move_to_end(connection)
+
     @web.middleware
     async def _mark(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(id(request.protocol))
-        return await handler(request)
+        self._touch(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            self._touch(request.protocol)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,6 +8,7 @@ Reads at `latest`. Slots of the chain and their reports are bound to time by the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from oracle.config import ChainSettings
 from oracle.consensus.events import AttestedReport, Head
 from oracle.consensus.messages import Report
 from oracle.consensus.network import FeedId, FeedKind, FeedSpec, NetworkConfig, Slot, Stake, ValidatorRow
-from oracle.consensus.words import FeedWord, unpack_vector, unpack_word
+from oracle.consensus.words import FeedWord, bits_of, unpack_vector, unpack_word
 from oracle.errors import BadFeedSpec, BadNetworkConfig, ChainFault, LocalFault, Reverted, WrongChain, WrongConfigDigest
 from oracle.keys import HotKey
 
@@ -43,6 +44,8 @@ SPEC_TYPE = (
 TABLE_TYPE = "(address,uint96)[]"
 HEAD_TYPE = "(bool,uint32,uint32)"
 TRANSMITTED = keccak(b"Transmitted(uint32,uint256,uint256[])")
+EARLY = "report from the future"
+EARLY_TRIES, EARLY_WAIT_S = 16, 1.0
 PROBE = (1, 2, bytes(range(32)))
 
 
@@ -275,15 +278,23 @@ class ChainAdapter:
     async def transmit(self, attested: AttestedReport, pages: int) -> Landed | None:
         """Store the pages of bitmap `pages`; returns once mined. None: all of it is stale by now, nothing was sent.
 
-        Raises Reverted with the contract's reason, and what `Transactions.send` raises.
+        Where the newest block is older than the report, a call to it fails: then wait for the next block. Raises
+        Reverted with the contract's reason, and what `Transactions.send` raises.
         """
         if self._transactions is None:
             raise LocalFault("this adapter was opened without a key: it only reads")
         data = encode_call("transmit(bytes)", attested.blob(pages))
         slot = attested.report.slot
-        receipt = await self._transactions.send(
-            self._aggregator, data, slot=slot, worthwhile=lambda output: int.from_bytes(output) > 0
-        )
+        for attempt in range(EARLY_TRIES):
+            try:
+                receipt = await self._transactions.send(
+                    self._aggregator, data, slot=slot, worthwhile=lambda output: int.from_bytes(output) > 0
+                )
+                break
+            except Reverted as reverted:
+                if EARLY not in str(reverted) or attempt + 1 == EARLY_TRIES:
+                    raise
+                await asyncio.sleep(EARLY_WAIT_S)
         if receipt is None:
             return None
         known = {result.feed for result in attested.results}

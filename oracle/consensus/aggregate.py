@@ -3,8 +3,8 @@
 Why this file exists: what every validator must compute to the same byte, from what is signed and nothing else. Never
 in it: floats, sources of data, clamping (a bad value is marked, never bent).
 
-Integrity: where less than half of a feed's observing stake lies, each component lies within the honest observations
-(for an event of three or more outcomes: before the rescale to 10,000).
+Integrity: where less than a third of all stake lies and more than two thirds observed, each component lies within the
+honest observations. (Events of three or more outcomes: unless DISPERSION says that no repair could promise it.)
 """
 
 from __future__ import annotations
@@ -107,23 +107,61 @@ def rescale(parts: Sequence[int], whole: int = BPS) -> tuple[int, ...]:
     return tuple(scaled)
 
 
+def third_range(pairs: Sequence[tuple[int, int]], total: int) -> tuple[int, int]:
+    """Least and largest value that a third of all stake (`total`) stands below or above, itself included.
+
+    Whoever holds less than a third cannot move either end beyond the honest values. Needs a third among the pairs.
+
+    >>> third_range([(1, 0), (1, 5), (1, 6), (1, 99)], 4)
+    (5, 6)
+    """
+    ordered, ends = sorted(pairs, key=lambda pair: pair[1]), list[int]()
+    for ascending in (ordered, ordered[::-1]):
+        seen = 0
+        for weight, value in ascending:
+            seen += weight
+            if 3 * seen >= total:
+                ends.append(value)
+                break
+    low, high = ends
+    return low, high
+
+
+def rescale_within(parts: Sequence[int], ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], bool]:
+    """`rescale(parts)` with no part outside its (low, high), each holding its part; whether that was possible.
+
+    What the ends cut off goes to the parts with room, in proportion to it. Where even the ends cannot sum to the whole,
+    the plain rescale.
+    """
+    scaled, up = rescale(parts), sum(parts) <= BPS
+    held = [min(new, high) if up else max(new, low) for new, (low, high) in zip(scaled, ranges, strict=True)]
+    room = [high - new if up else new - low for new, (low, high) in zip(held, ranges, strict=True)]
+    missing = abs(BPS - sum(held))
+    if missing > sum(room):
+        return scaled, False
+    more = rescale(room, missing) if missing else (0,) * len(held)
+    return tuple(new + (part if up else -part) for new, part in zip(held, more, strict=True)), True
+
+
 def leading(probabilities: Sequence[int]) -> int:
     """Index of the leading outcome; ties go to the lowest."""
     return max(range(len(probabilities)), key=lambda place: (probabilities[place], -place))
 
 
-def _point(spec: FeedSpec, seen: Weighted) -> tuple[int, tuple[int, ...]]:
-    """Value and components of a feed: medians per component, repaired."""
+def _point(spec: FeedSpec, seen: Weighted, total_stake: int) -> tuple[int, tuple[int, ...], bool]:
+    """Value and components of a feed: medians per component, repaired; and whether they could be."""
     if spec.kind is FeedKind.PRICE:
-        return weighted_median([(stake, item.value) for stake, item in seen]), ()
-    medians = [
-        weighted_median([(stake, item.components[place]) for stake, item in seen]) for place in range(spec.width)
-    ]
+        return weighted_median([(stake, item.value) for stake, item in seen]), (), True
+    columns = [[(stake, item.components[place]) for stake, item in seen] for place in range(spec.width)]
+    medians = [weighted_median(column) for column in columns]
     if spec.kind is FeedKind.FORECAST:
         quantiles = isotonic(medians)
-        return quantiles[MEDIAN_LEVEL], quantiles
-    probabilities = rescale(medians)
-    return leading(probabilities), probabilities
+        return quantiles[MEDIAN_LEVEL], quantiles, True
+    if has_quorum(sum(stake for stake, _ in seen), total_stake):
+        probabilities, sound = rescale_within(medians, [third_range(column, total_stake) for column in columns])
+    else:
+        probabilities, sound = rescale(medians), True
+    return leading(probabilities), probabilities, sound
 
 
 def _dispersion(spec: FeedSpec, seen: Weighted, value: int, components: tuple[int, ...]) -> int:
@@ -168,9 +206,9 @@ def aggregate_feed(spec: FeedSpec, seen: Weighted, total_stake: int) -> FeedResu
     if not seen:
         return FeedResult(spec.number, 0, 0, 0, vector | FLAG_INVALID | FLAG_TURNOUT, (0,) * spec.width)
     observing = sum(stake for stake, _ in seen)
-    value, components = _point(spec, seen)
+    value, components, sound = _point(spec, seen, total_stake)
     dispersion = _dispersion(spec, seen, value, components)
-    too_wide = _too_wide(spec, dispersion, value)
+    too_wide = not sound or _too_wide(spec, dispersion, value)
     flags = vector | _bounds_flags(spec, seen, value, too_wide)
     if not has_quorum(observing, total_stake) or _distinct_sources(seen) < spec.min_sources:
         flags |= FLAG_TURNOUT | FLAG_INVALID

@@ -149,11 +149,13 @@ class TimerFired:
 class ChainHeads:
     """What the chain shows now, by feed number; a feed never stored is absent.
 
-    Answer to `ReadHeads`, and welcome at any other time. `requested`: feeds that somebody paid a round for.
+    Answer to `ReadHeads`, and welcome at any other time. `requested`: feeds that somebody paid a round for. `revoked`:
+    rows of the config whose signatures the chain takes no more; one of them would make it refuse a whole report.
     """
 
     heads: Mapping[FeedId, Head]
     requested: frozenset[FeedId] = frozenset()
+    revoked: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 from oracle.consensus.aggregate import aggregate
 from oracle.consensus.events import (
-    Accuse,
     Attested,
     Broadcast,
     ChainHeads,
     Count,
     Effect,
     Event,
-    Evidence,
     JournalState,
     Observe,
     Observed,
@@ -52,7 +50,7 @@ from oracle.consensus.messages import (
     SignedProposal,
 )
 from oracle.consensus.network import MS, NetworkConfig, Slot, has_quorum
-from oracle.consensus.rounds import Candidate, Round, Sending
+from oracle.consensus.rounds import PROPOSALS, Candidate, Round, Sending
 from oracle.consensus.schedule import leader, pages_to_transmit, proposal_deadline_ms, transmit_delay_ms
 from oracle.consensus.verify import (
     Recover,
@@ -82,6 +80,8 @@ NAMES = 4
 """Proposals that one row's attestations may name in a slot: the name is not signed, anybody may have rewritten it."""
 SERVINGS = 2
 """Times that one proposal request of one row is answered in a slot."""
+RETRY_MS = 1_000
+"""Wait for more signatures where those at hand are a quorum only with one that the chain revoked."""
 
 
 class Core:
@@ -101,6 +101,7 @@ class Core:
         self._rounds: dict[int, Round] = {}
         self._silent_until: int | None = None
         self._last_slot: int | None = None
+        self._revoked = frozenset[int]()
         self._out: list[Effect] = []
 
     def receive(self, event: Event, now_ms: int) -> list[Effect]:
@@ -122,7 +123,7 @@ class Core:
             case TimerFired(timer):
                 self._on_event_timer_fired(timer, now_ms)
             case ChainHeads():
-                self._on_event_chain_heads(event)
+                self._on_event_chain_heads(event, now_ms)
             case Superseded(first_slot):
                 self._last_slot = first_slot - 1
         return self._out
@@ -192,14 +193,17 @@ class Core:
             round_.sending = Sending.READING
             self._out.append(ReadHeads(timer.slot))
 
-    def _on_event_chain_heads(self, event: ChainHeads) -> None:
+    def _on_event_chain_heads(self, event: ChainHeads, now_ms: int) -> None:
+        self._revoked = event.revoked
         for slot, round_ in sorted(self._rounds.items()):
             if round_.sending is not Sending.READING:
                 continue
-            round_.sending = Sending.DONE
-            found = round_.assemble(self.config)
-            assert found is not None, "a complete round stays complete"
-            attested, _ = found
+            found = round_.assemble(self.config, self._revoked)
+            if found is None:
+                round_.sending = Sending.WAITING
+                self._out.append(SetTimer(Timer(TimerKind.TRANSMIT, round_.slot), now_ms + RETRY_MS))
+                continue
+            round_.sending, (attested, _) = Sending.DONE, found
             pages = pages_to_transmit(self.config, slot, attested.results, event.heads, event.requested)
             self._out.append(Transmit(attested, pages) if pages else Count("transmit_not_needed"))
 
@@ -225,25 +229,28 @@ class Core:
             raise NotTheLeader("an observation goes to the slot's leader", given=self.me)
         if round_.collected.get(signed.signer) != signed:
             check_observation(self.config, signed, self._recover)
-            self._sight(round_, signed)
+            self._out += round_.sight(signed)
             round_.collected.setdefault(signed.signer, signed)
             self._lead(round_, now_ms)
 
     def _on_message_proposal(self, signed: SignedProposal, now_ms: int) -> None:
         round_ = self._round_for(signed.slot, now_ms)
         name = signed.proposal.struct_hash
-        if name in round_.candidates:
+        if name in round_.checked:
             return
         check_leader(self.config, signed, self._recover)
         said = round_.leader_said = round_.leader_said or signed
         first = leader(self.config, signed.slot)
         if said.proposal != signed.proposal:
-            self._accuse(round_, Kind.PROPOSAL, first, said, signed)
+            self._out += round_.accuse(Kind.PROPOSAL, first, said, signed)
         if not round_.named_beside(first, name):
             if now_ms >= proposal_deadline_ms(self.config, signed.slot):
                 raise LateProposal("proposal came after its deadline and no attestation names it", given=now_ms)
-            if round_.candidates:
+            if round_.candidates or said.proposal != signed.proposal:
                 raise UnaskedProposal("a second proposal that no attestation names")
+        if len(round_.checked) >= PROPOSALS:
+            raise UnaskedProposal("too many proposals of one slot", limit=PROPOSALS)
+        round_.checked.add(name)
         result = check_proposal(self.config, signed, self._recover)
         self._accept(round_, name, Candidate(signed, result), now_ms)
 
@@ -254,7 +261,7 @@ class Core:
             return
         check_attestation(self.config, attestation, self._recover)
         if known is not None and known.report != attestation.report:
-            self._accuse(round_, Kind.REPORT, row, known, attestation)
+            self._out += round_.accuse(Kind.REPORT, row, known, attestation)
             return
         round_.attestations.setdefault(row, attestation)
         names, candidate = round_.names.setdefault(row, set()), round_.candidates.get(name)
@@ -298,8 +305,9 @@ class Core:
         """Keep a valid proposal; the first is attested."""
         items = candidate.signed.proposal.observations
         for item in items:
-            self._sight(round_, item)
+            self._out += round_.sight(item)
         round_.candidates[name] = candidate
+        round_.checked.add(name)
         if round_.first is None:
             round_.first = name
             if Kind.OBSERVATION in round_.asked:
@@ -316,7 +324,7 @@ class Core:
 
     def _assemble(self, round_: Round, now_ms: int) -> None:
         """Announce the report when its quorum is there, and wait for our turn to transmit it."""
-        found = None if round_.complete else round_.assemble(self.config)
+        found = None if round_.complete else round_.assemble(self.config, self._revoked)
         if found is None:
             return
         round_.complete = True
@@ -335,7 +343,7 @@ class Core:
         self._out.append(Count("own_observation", "sent"))
         if first == self.me:
             round_.collected.setdefault(self.me, signed)
-            self._sight(round_, signed)
+            self._out += round_.sight(signed)
             self._lead(round_, now_ms)
         else:
             self._out.append(Send(self.config.rows[first].address, signed))
@@ -369,9 +377,11 @@ class Core:
         """Whether this validator may sign for `slot` now: its clock's slot, of this config, after any silence."""
         if self.me is None or self._silent_until is None or slot != self.config.slot_at(now_ms):
             return False
-        return max(self._silent_until, self.config.first_slot) <= slot and (
-            self._last_slot is None or slot <= self._last_slot
-        )
+        return self._silent_until <= slot and self._is_ours(slot)
+
+    def _is_ours(self, slot: int) -> bool:
+        """Whether the slot belongs to this config, and not to the one before it or after it."""
+        return self.config.first_slot <= slot and (self._last_slot is None or slot <= self._last_slot)
 
     def _expired(self, slot: int, now_ms: int) -> bool:
         """Whether the chain would no longer take a report of `slot`."""
@@ -380,19 +390,8 @@ class Core:
     def _round_for(self, slot: Slot, now_ms: int) -> Round:
         """Round of a message: the clock's slot, the next one (their clock may be ahead), or one not yet expired."""
         current = self.config.slot_at(now_ms)
-        if slot in (current, current + 1) and slot >= self.config.first_slot:
+        if slot in (current, current + 1) and self._is_ours(slot):
             return self._rounds.setdefault(slot, Round(slot))
         if slot > current or slot not in self._rounds:
             raise WrongSlot("message is for a slot that is not worked on", given=slot, limit=current)
         return self._rounds[slot]
-
-    def _sight(self, round_: Round, signed: SignedObservation) -> None:
-        """Remember a row's first observation wherever it was seen; a different one is evidence."""
-        known = round_.sighted.setdefault(signed.signer, signed)
-        if known.observation != signed.observation:
-            self._accuse(round_, Kind.OBSERVATION, signed.signer, known, signed)
-
-    def _accuse(self, round_: Round, kind: Kind, row: int, first: Message, second: Message) -> None:
-        if (kind, row) not in round_.accused:
-            round_.accused.add((kind, row))
-            self._out.append(Accuse(Evidence(kind, row, round_.slot, first, second)))

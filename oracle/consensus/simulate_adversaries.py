@@ -24,10 +24,11 @@ from oracle.consensus.messages import (
     Report,
     SignedObservation,
     SignedProposal,
+    Values,
 )
 from oracle.consensus.network import FeedKind, FeedSpec, NetworkConfig, Slot, has_quorum
 from oracle.consensus.schedule import leader
-from oracle.consensus.simulate_node import Behaviour, SimulatedNode, sign
+from oracle.consensus.simulate_node import Behaviour, SimulatedNode, config_digest, sign
 from oracle.consensus.wire import encode
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ class Adversary(SimulatedNode):
         """Yes."""
         return True
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event, config: NetworkConfig | None = None) -> None:
         """Keep what is heard, and be a nuisance once a slot."""
         if isinstance(event, Received) and self.kind is Behaviour.REPLAY:
             self._keep(event.message)
-        super().tell(event)
+        super().tell(event, config)
         if isinstance(event, SlotStarted):
             self._nuisance(event.slot)
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Effect, config: NetworkConfig) -> None:
         """Bend what the core wants done, by kind."""
         match self.kind, effect:
             case Behaviour.SILENT_LEADER, Broadcast(SignedProposal()):
@@ -85,16 +86,22 @@ class Adversary(SimulatedNode):
                 return
             case ((Behaviour.GARBAGE | Behaviour.REPLAY), Broadcast(message) | Send(_, message)):
                 self._keep(message)
-        super().perform(effect)
+        super().perform(effect, config)
 
     def _leads(self, message: Message) -> bool:
-        return leader(self.run.config, message.slot) == self.row
+        return self._leads_slot(message.slot)
+
+    def _leads_slot(self, slot: int) -> bool:
+        return leader(self.run.config_at(slot), slot) == self.row
 
     def _others(self) -> list[int]:
         return [row for row in range(len(self.run.config.rows)) if row != self.row]
 
     def _keep(self, message: Message) -> None:
-        self.seen = [*self.seen[-60:], (encode(message, self.run.config), message.slot)]
+        self.seen = [*self.seen[-60:], (encode(message, self._config_of(message)), message.slot)]
+
+    def _config_of(self, message: Message) -> NetworkConfig:
+        return next(config for config in self.run.configs if config.digest == config_digest(message))
 
     def _sign_observation(self, observation: Observation) -> SignedObservation:
         signature = sign(self.address, observation.digest(self.run.config))
@@ -103,14 +110,19 @@ class Adversary(SimulatedNode):
     def _sign_report(self, report: Report, proposal: bytes) -> Attestation:
         return Attestation(report, proposal, self.row, sign(self.address, report.digest(self.run.config)))
 
+    def _collected(self, slot: Slot) -> tuple[SignedObservation, ...]:
+        """What its core would have proposed; nothing where it worked on another config."""
+        core = self.cores.get(self.run.config_at(slot).digest)
+        proposal = core.proposed(slot) if core is not None else None
+        return proposal.observations if proposal is not None else ()
+
     # --- leaders ---
 
     def _propose_badly(self, slot: Slot) -> None:
         """Leave out, forge, or tell two halves two things."""
-        assert self.core is not None
-        proposal = self.core.proposed(slot)
-        assert proposal is not None
-        items, config = proposal.observations, self.run.config
+        config, items = self.run.config_at(slot), self._collected(slot)
+        if not items:
+            return
         victims = [place for place, item in enumerate(items) if item.signer != self.row]
         victim = self.run.chance.choice(victims)
         fewer = items[:victim] + items[victim + 1 :]
@@ -129,7 +141,7 @@ class Adversary(SimulatedNode):
 
     def _publish(self, slot: Slot, items: Sequence[SignedObservation], rows: list[int]) -> None:
         """Sign a proposal of these observations, send it to some, and attest it to everybody."""
-        config = self.run.config
+        config = self.run.config_at(slot)
         proposal = Proposal(config.digest, slot, tuple(items))
         signed = SignedProposal(proposal, sign(self.address, proposal.digest(config)))
         report = aggregate(config, {item.signer: item.observation for item in items}).report
@@ -154,7 +166,7 @@ class Adversary(SimulatedNode):
     def _sign_twice(self, message: Message) -> None:
         """Say something else as well, to everybody it concerns."""
         if isinstance(message, SignedObservation):
-            self.send(leader(self.run.config, message.slot), self._changed(message))
+            self.send(leader(self._config_of(message), message.slot), self._changed(message))
         if isinstance(message, Attestation):
             other = replace(message.report, root=bytes(32))
             for row in self._others()[:: self.run.chance.choice((1, -1))]:
@@ -173,7 +185,7 @@ class Adversary(SimulatedNode):
             data = encode(Attestation(report, message.proposal, self.row, signature), foreign)
             # The same bytes under our digest: a signature of another domain.
             local = replace(message, signature=signature)
-            self.run.carry(self.row, self._others()[0], encode(local, self.run.config), message.slot)
+            self.run.carry(self.row, self._others()[0], encode(local, self._config_of(local)), message.slot)
         for row in self._others() if data else []:
             self.run.carry(self.row, row, data, message.slot)
 
@@ -186,15 +198,18 @@ class Adversary(SimulatedNode):
             wild = tuple((-1) ** at * 8_000_000 for at in range(spec.width))
             return replace(seen, value=wild[4], components=wild)
         if spec.kind is FeedKind.EVENT:
-            return replace(seen, value=1, components=(0, 10_000), resolved=True)
+            return replace(seen, value=1, components=(0, 10_000) + (0,) * (spec.outcomes - 2), resolved=True)
         return seen
 
     def _send_huge(self, slot: Slot) -> None:
-        observed_at = self.local_ms // 1_000
-        config = self.run.config
-        signed = self._sign_observation(Observation(config.digest, slot, observed_at, self._huge_values()))
+        self._observe_as(slot, self._huge_values())
+
+    def _observe_as(self, slot: Slot, values: Values) -> None:
+        """Sign these values as its observation and let the leader have them."""
+        config = self.run.config_at(slot)
+        signed = self._sign_observation(Observation(config.digest, slot, self.local_ms // 1_000, values))
         if leader(config, slot) == self.row:
-            super().tell(Received(signed))
+            super().tell(Received(signed), config)
         else:
             self.send(leader(config, slot), signed)
 

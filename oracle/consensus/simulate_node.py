@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from oracle.consensus.events import (
@@ -24,17 +25,26 @@ from oracle.consensus.events import (
     Observe,
     Observed,
     ReadHeads,
+    Received,
     Send,
     SetTimer,
     Sign,
     Signed,
     SignRefused,
     SlotStarted,
+    Superseded,
     TimerFired,
     Transmit,
 )
-from oracle.consensus.messages import Kind, Message
-from oracle.consensus.network import Slot
+from oracle.consensus.messages import (
+    Attestation,
+    Kind,
+    Message,
+    ProposalRequest,
+    SignedObservation,
+    SignedProposal,
+)
+from oracle.consensus.network import NetworkConfig, Slot
 from oracle.consensus.protocol import SILENT_SLOTS, Core
 from oracle.consensus.wire import encode
 
@@ -56,6 +66,10 @@ class Behaviour(StrEnum):
     REPLAY = "replay"
     WRONG_DIGEST = "wrong_digest"
     HUGE_VALUES = "huge_values"
+    ADAPTIVE = "adaptive"
+    TWO_FACED = "two_faced"
+    COLLUDING = "colluding"
+    FLOODING_LEADER = "flooding_leader"
 
 
 def sign(address: bytes, digest: bytes) -> bytes:
@@ -69,9 +83,24 @@ def recover(digest: bytes, signature: bytes) -> bytes | None:
     return address if len(signature) == 64 and sign(address, digest) == signature else None
 
 
+def config_digest(message: Message) -> bytes:
+    """Digest of the config that a message is for."""
+    match message:
+        case SignedObservation(inner) | SignedProposal(inner) | Attestation(inner):
+            return inner.config_digest
+        case ProposalRequest(digest):
+            return digest
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A run: odds are per 1,000 messages, signatures or slots; times in milliseconds."""
+    """A run: odds are per 1,000 messages, signatures or slots; times in milliseconds.
+
+    `hunt`: odds that a slot's leader is cut off from a random part of the others while it leads. `edge`: every clock is
+    off by all of `skew_ms`, one way or the other. `change_after`: slots until the next config (same rows, another
+    digest) begins, 0 for never; each validator learns of it at a time of its own, some too late. `outcomes`: of the
+    event feed.
+    """
 
     stakes: tuple[int, ...] = (40, 30, 20, 10)
     slots: int = 200
@@ -87,6 +116,10 @@ class Settings:
     journal_loss: int = 250
     partition: int = 30
     slot_seconds: int = 20
+    hunt: int = 0
+    edge: bool = False
+    change_after: int = 0
+    outcomes: int = 2
 
 
 class SimulatedNode:
@@ -97,7 +130,8 @@ class SimulatedNode:
         self.run, self.row, self.skew_ms = run, row, skew_ms
         self.address = run.config.rows[row].address
         self.journal: dict[Kind, tuple[int, bytes]] = {}
-        self.core: Core | None = None
+        self.cores: dict[bytes, Core] = {}
+        self.configs: tuple[NetworkConfig, ...] = run.configs[:1]
         self.life = 0
 
     @property
@@ -107,14 +141,35 @@ class SimulatedNode:
 
     def start(self) -> None:
         """Come up with whatever journal there is, in mid-slot."""
-        self.core = Core(self.run.config, self.row, recover)
         self.life += 1
         slot = self.run.config.slot_at(self.local_ms)
         silent = range(slot, slot + (1 if self.journal else SILENT_SLOTS))
         self.run.verdict.unwell.update((each, self.row) for each in silent)
-        self.tell(JournalState(empty=not self.journal))
+        for config in self.configs:
+            self._work_on(config)
         self.tell(SlotStarted(slot))
         self.next_slot(slot)
+
+    def _work_on(self, config: NetworkConfig) -> None:
+        self.cores[config.digest] = Core(config, self.row, recover)
+        self.tell(JournalState(empty=not self.journal), config)
+        for older, newer in pairwise(self.configs):
+            self.tell(Superseded(newer.first_slot), older)
+
+    def adopt(self) -> None:
+        """Learn of the next config, up or down."""
+        self.configs = self.run.configs
+        if self.cores:
+            self._work_on(self.configs[-1])
+            slot = self.run.config.slot_at(self.local_ms)
+            if not self.journal:
+                self.run.verdict.unwell.update((each, self.row) for each in range(slot, slot + SILENT_SLOTS))
+            if slot >= self.configs[-1].first_slot:
+                self.tell(SlotStarted(slot))
+
+    def config_of(self, slot: int) -> NetworkConfig:
+        """The config that this node takes the slot for."""
+        return [config for config in self.configs if config.first_slot <= slot or config == self.configs[0]][-1]
 
     def next_slot(self, slot: int) -> None:
         """Schedule the start of the slot after `slot` on this node's clock."""
@@ -133,7 +188,7 @@ class SimulatedNode:
         first, last = (run.config.slot_at(at + self.skew_ms) for at in (run.now_ms, back))
         run.verdict.unwell.update((slot, self.row) for slot in range(first, last + 1))
         run.verdict.crashes += 1
-        self.core, self.life = None, self.life + 1
+        self.cores, self.life = {}, self.life + 1
         if run.chance.randrange(1_000) < run.settings.journal_loss:
             self.journal = {}
         run.at(back, self.start)
@@ -148,48 +203,57 @@ class SimulatedNode:
         life = self.life
         self.run.at(self.run.now_ms + max(0, wait_ms), lambda: action() if self.life == life else None)
 
-    def tell(self, event: Event) -> None:
-        """Give the core an event and perform what it wants."""
+    def tell(self, event: Event, config: NetworkConfig | None = None) -> None:
+        """Give the core of a config (that of the event's slot) an event and perform what it wants."""
         life = self.life
-        if self.core is not None:
-            for effect in self.core.receive(event, self.local_ms):
+        if config is None:
+            message = event.message if isinstance(event, Received) else event
+            slot = message.timer.slot if isinstance(message, TimerFired) else getattr(message, "slot", None)
+            assert slot is not None, "an event that names no slot is for a stated config"
+            config = self.config_of(slot)
+        core = self.cores.get(config.digest)
+        if core is not None:
+            for effect in core.receive(event, self.local_ms):
                 if self.life == life:
-                    self.perform(effect)
+                    self.perform(effect, config)
 
-    def perform(self, effect: Effect) -> None:
-        """Do what an honest node does for an effect."""
+    def perform(self, effect: Effect, config: NetworkConfig) -> None:
+        """Do what an honest node does for an effect of the core of a config."""
         run = self.run
         match effect:
             case Observe(slot):
-                self.later(run.chance.randrange(20, 300), lambda: self.observe(slot))
+                self.later(run.chance.randrange(20, 300), lambda: self.observe(slot, config))
             case Sign():
-                self.put_signature(effect)
+                self.put_signature(effect, config)
             case Broadcast(message):
                 for row in range(len(run.config.rows)):
                     self.send(row, message)
             case Send(to, message):
-                known = run.config.index_of(to)
+                known = config.index_of(to)
                 assert known is not None
                 self.send(known, message)
             case SetTimer(timer, at_ms):
-                self.later(at_ms - self.local_ms, lambda: self.tell(TimerFired(timer)))
+                self.later(at_ms - self.local_ms, lambda: self.tell(TimerFired(timer), config))
             case ReadHeads():
-                self.later(run.chance.randrange(5, 100), lambda: self.tell(ChainHeads(run.chain.heads())))
+                self.later(run.chance.randrange(5, 100), lambda: self.tell(ChainHeads(run.chain.heads()), config))
             case Transmit(attested, pages):
                 blob, wait = attested.blob(pages), run.chance.randrange(50, 800)
                 run.at(run.now_ms + wait, lambda: run.land(blob))
             case Attested(attested, proposal):
-                run.verdict.attested(run.config, attested, proposal, run.byzantine_rows)
+                run.verdict.attested(config, attested, proposal, run.byzantine_rows)
             case Accuse(evidence):
-                run.verdict.accused(run.config, evidence, run.byzantine_rows, recover)
+                run.verdict.accused(config, evidence, run.byzantine_rows, recover)
             case Count(name, detail):
                 run.verdict.counts[f"{name}:{detail}" if detail else name] += 1
 
-    def observe(self, slot: Slot) -> None:
+    def observe(self, slot: Slot, config: NetworkConfig) -> None:
         """See the world as of now."""
-        self.tell(Observed(slot, self.local_ms // 1000, self.run.world.observe(slot, self.run.chance)))
+        values = self.run.world.observe(slot, self.run.chance)
+        if not self.byzantine:
+            self.run.said.setdefault(slot, []).append(values)
+        self.tell(Observed(slot, self.local_ms // 1000, values), config)
 
-    def put_signature(self, want: Sign) -> None:
+    def put_signature(self, want: Sign, config: NetworkConfig) -> None:
         """Journal, then sign; crash now and then before, between and after."""
         run, crash_at = self.run, -1
         if run.chance.randrange(1_000) < run.settings.crash and not self.byzantine:
@@ -198,7 +262,7 @@ class SimulatedNode:
             return self.crash()
         slot, digest = self.journal.get(want.kind, (-1, b""))
         if want.slot < slot or (want.slot == slot and want.digest != digest):
-            return self.tell(SignRefused(want.kind, want.slot, "SlotAlreadySigned"))
+            return self.tell(SignRefused(want.kind, want.slot, "SlotAlreadySigned"), config)
         self.journal[want.kind] = (want.slot, want.digest)
         if crash_at == 1:
             return self.crash()
@@ -206,10 +270,12 @@ class SimulatedNode:
         run.verdict.signed(self.row, want.kind, want.slot, want.digest)
         if crash_at == 2:
             return self.crash()
-        self.later(run.chance.randrange(1, 5), lambda: self.tell(Signed(want.kind, want.slot, want.digest, signature)))
+        signed = Signed(want.kind, want.slot, want.digest, signature)
+        self.later(run.chance.randrange(1, 5), lambda: self.tell(signed, config))
         return None
 
     def send(self, row: int, message: Message) -> None:
         """Encode and hand to the network; nothing goes to oneself."""
         if row != self.row:
-            self.run.carry(self.row, row, encode(message, self.run.config), message.slot)
+            known = {config.digest: config for config in self.run.configs}
+            self.run.carry(self.row, row, encode(message, known[config_digest(message)]), message.slot)

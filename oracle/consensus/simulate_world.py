@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from oracle.consensus.aggregate import rescale
 from oracle.consensus.events import AttestedReport, Evidence, Head
 from oracle.consensus.messages import (
     Attestation,
@@ -36,6 +37,7 @@ from oracle.consensus.network import (
 from oracle.consensus.schedule import leader
 from oracle.consensus.verify import Recover
 from oracle.consensus.words import (
+    FLAG_DISPERSION,
     FLAG_TURNOUT,
     FLAG_VECTOR,
     bits_of,
@@ -48,21 +50,21 @@ from oracle.consensus.words import (
 ANCHOR_TIME = 1_700_000_000
 
 
-def small_feed(number: int, kind: FeedKind, slot_seconds: int) -> FeedSpec:
+def small_feed(number: int, kind: FeedKind, slot_seconds: int, outcomes: int = 2) -> FeedSpec:
     """A feed for simulations and tests: sent every slot, wide bounds."""
     event = kind is FeedKind.EVENT
     return FeedSpec(
         number=FeedId(number),
         kind=kind,
         decimals={FeedKind.PRICE: 8, FeedKind.FORECAST: 6, FeedKind.EVENT: 0}[kind],
-        outcomes=2 if event else 0,
+        outcomes=outcomes if event else 0,
         base=f"BASE{number}".encode().ljust(32, b"\0"),
         quote=(b"" if event else b"USD").ljust(32, b"\0"),
         horizon=3_600 if kind is FeedKind.FORECAST else 0,
         heartbeat=slot_seconds,
         deviation=1_000,
         min_value=0 if event else -(10**14),
-        max_value=1 if event else 10**14,
+        max_value=outcomes - 1 if event else 10**14,
         max_dispersion=200_000,
         jump=100_000,
         veto_band=400_000,
@@ -73,8 +75,8 @@ def small_feed(number: int, kind: FeedKind, slot_seconds: int) -> FeedSpec:
     )
 
 
-def small_config(stakes: Iterable[int], slot_seconds: int = 20, feeds: int = 4) -> NetworkConfig:
-    """A config over raw stakes: `feeds` feeds, of which number 4 is a forecast and 8 a binary event."""
+def small_config(stakes: Iterable[int], slot_seconds: int = 20, feeds: int = 4, outcomes: int = 2) -> NetworkConfig:
+    """A config over raw stakes: `feeds` feeds, of which number 4 is a forecast and 8 an event of so many outcomes."""
     ordered = sorted(stakes, reverse=True)
     rows = tuple(
         ValidatorRow(bytes([row + 1]) * 20, Stake(stake))
@@ -96,7 +98,7 @@ def small_config(stakes: Iterable[int], slot_seconds: int = 20, feeds: int = 4) 
         stage_ms=1_000,
         min_validators=1,
         rows=rows,
-        feeds=tuple(small_feed(number, kind, slot_seconds) for number, kind in kinds[:feeds]),
+        feeds=tuple(small_feed(number, kind, slot_seconds, outcomes) for number, kind in kinds[:feeds]),
     )
 
 
@@ -119,8 +121,10 @@ class World:
             spread = tuple(level * 1_000 + noise // 10 for level in (-40, -20, -15, -7, 0, 7, 15, 20, 40))
             return replace(seen, value=spread[4], components=spread, family_share=5_000)
         if spec.kind is FeedKind.EVENT:
+            rest = [chance.randint(1, 9) for _ in range(spec.outcomes - 1)] if spec.outcomes > 2 else [1]
             yes = 6_000 + noise // 100
-            return replace(seen, value=0, components=(yes, 10_000 - yes), resolved=truth > 10**8)
+            odds = (yes, *rescale(rest, 10_000 - yes))
+            return replace(seen, value=0, components=odds, resolved=truth > 10**8)
         return seen
 
 
@@ -128,7 +132,7 @@ class World:
 class SimulatedChain:
     """The Aggregator's rules over the real transmit bytes: age, quorum, slot and time bound, root, later slots only."""
 
-    config: NetworkConfig
+    configs: tuple[NetworkConfig, ...]
     recover: Recover
     stored: dict[int, bytes] = field(default_factory=dict)
     _heads: dict[FeedId, Head] = field(default_factory=dict)
@@ -139,7 +143,8 @@ class SimulatedChain:
 
     def transmit(self, data: bytes, now_ms: int, verdict: Verdict) -> int:
         """Store a report's pages; returns the number of feeds stored, 0 when stale. A bad blob is a violation."""
-        config, blob = self.config, unpack_blob(data)
+        blob = unpack_blob(data)
+        config = [config for config in self.configs if config.first_slot <= blob.slot][-1]
         age = now_ms // MS - blob.observed_at
         fresh = [
             word
@@ -154,6 +159,10 @@ class SimulatedChain:
         root = root_from_multiproof(blob.count, blob.chosen, blob.pages, blob.siblings)
         digest = Report(config.digest, Slot(blob.slot), blob.observed_at, root).digest(config)
         rows = bits_of(blob.signers)
+        if not any(self.recover(digest, signature) for signature in blob.signatures):
+            # Signed under the config before, by validators that had not heard of this one: the contract reverts.
+            verdict.counts["chain:other_config"] += 1
+            return 0
         for row, signature in zip(rows, blob.signatures, strict=True):
             if self.recover(digest, signature) != config.rows[row].address:
                 verdict.safety.append(f"slot {blob.slot}: a signature sent to the chain is not row {row}'s")
@@ -207,7 +216,8 @@ class Verdict:
         honest = [item.observation.values for item in proposal.proposal.observations if item.signer not in bad]
         for place, result in enumerate(attested.results):
             seen = [value for values in honest if (value := values[place]) is not None]
-            if result.flags & FLAG_TURNOUT or not seen:
+            unsound = result.flags & FLAG_DISPERSION and len(result.components) not in (2, 9)
+            if result.flags & FLAG_TURNOUT or unsound or not seen:
                 continue
             columns = [(result.value, [item.value for item in seen])]
             if result.flags & FLAG_VECTOR:
@@ -234,10 +244,13 @@ class Verdict:
             self.safety.append(f"slot {evidence.slot}: honest row {evidence.offender} was accused")
         self.offenders.add((evidence.kind, evidence.offender))
 
-    def judge(self, config: NetworkConfig, slots: range, chain: SimulatedChain, bad: frozenset[int]) -> None:
+    def judge(
+        self, config_at: Callable[[int], NetworkConfig], slots: range, chain: SimulatedChain, bad: frozenset[int]
+    ) -> None:
         """After the run: find slots that had to have a report and have none."""
         self.slots, self.reports = len(slots), sum(slot in chain.stored for slot in slots)
         for slot in slots:
+            config = config_at(slot)
             first = leader(config, slot)
             if first in bad or (slot, first) in self.unwell:
                 continue

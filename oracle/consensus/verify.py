@@ -11,10 +11,24 @@ from oracle.consensus.aggregate import Aggregate, aggregate
 from oracle.consensus.messages import Attestation, SignedObservation, SignedProposal
 from oracle.consensus.network import MS, NetworkConfig, has_quorum
 from oracle.consensus.schedule import leader
-from oracle.errors import BadSignature, NoQuorum, NotTheLeader, SlotTimeMismatch
+from oracle.consensus.wire import first_observation
+from oracle.errors import BadSignature, NoQuorum, NotTheLeader, SlotTimeMismatch, WrongSlot
 
 Recover = Callable[[bytes, bytes], bytes | None]
 """(digest, 64 byte signature) -> address (20 bytes) that made it, None where there is none (high s, zero, no point)."""
+
+
+def screen(config: NetworkConfig, data: bytes, recover: Recover, now_ms: int) -> None:
+    """Cheap look at a peer's bytes before they are decoded: raise if they are a proposal of a slot that is over or far
+    ahead, or one whose first observation no validator signed. So a stranger's bytes cost no more than their transport.
+    """
+    first = first_observation(data, config)
+    if first is not None:
+        width, current = config.slot_seconds * MS, config.slot_at(now_ms)
+        oldest = config.slot_at(now_ms - config.max_report_age * MS - width)
+        if not oldest <= first.slot <= current + 1:
+            raise WrongSlot("proposal is for a slot that is not worked on", given=first.slot, limit=current)
+        check_observation(config, first, recover)
 
 
 def check_signature(config: NetworkConfig, recover: Recover, digest: bytes, signature: bytes, row: int) -> None:

@@ -225,6 +225,21 @@ def _take_proposal(reader: _Reader, config: NetworkConfig, slot: Slot) -> Signed
     return SignedProposal(Proposal(config.digest, slot, tuple(items)), signature)
 
 
+def first_observation(data: bytes, config: NetworkConfig) -> SignedObservation | None:
+    """First observation of an undecoded proposal of this config, None for bytes that claim to be anything else.
+
+    A proposal is dear to decode, so whoever is asked to should first see that one signature in it is a validator's.
+    Raises a PeerFault as `decode` does.
+    """
+    if data[:1] != bytes((PROPOSAL,)):
+        return None
+    reader = _Reader(data[: max_bytes(config)])
+    reader.take(1 + 32)
+    slot = Slot(reader.number(4))
+    reader.take(64)
+    return _take_signed(reader, config, slot) if reader.number(1) else None
+
+
 def _take_message(reader: _Reader, config: NetworkConfig) -> Message:
     tag, digest, slot = reader.number(1), reader.take(32), Slot(reader.number(4))
     if digest != config.digest:

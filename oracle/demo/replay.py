@@ -65,7 +65,7 @@ class Driver:
         for index in tqdm(range(len(self.replay.starts)), desc="replay", unit="round"):
             self.seen.append(await self._slot(index))
             if len(self.seen) == PATIENCE and not any(slot.result.transmissions for slot in self.seen):
-                raise NothingLanded(f"no report reached the chain in {PATIENCE} slots; see {self.net.folder}/*/node.log")
+                raise NothingLanded(f"no report landed in {PATIENCE} slots; see {self.net.folder}/*/node.log")
         statuses = await asyncio.gather(*(self._get(number, "/v1/status") for number in range(len(self.net.nodes))))
         feeds = await asyncio.to_thread(self._feeds)
         return ReplaySeen(tuple(self.seen), tuple(status or {} for status in statuses), feeds)

@@ -154,6 +154,16 @@ def test_as_of__damaged_partition__rows_or_feed_error(tmp_path_factory, data):
     assert found == genuine
 
 
+def test_as_of__column_name_damaged_to_no_text__store_damaged(tmp_path):
+    Store(tmp_path).append([quote(1)])
+    (file,) = tmp_path.rglob("*.parquet")
+    whole = file.read_bytes()
+    assert whole.count(b"size") > 1
+    file.write_bytes(whole.replace(b"size", b"\x80ize"))
+    with pytest.raises(StoreDamaged):
+        Store(tmp_path).as_of(LATER)
+
+
 def test_as_of__partition_cut_short__error_names_the_store_and_the_mend(tmp_path):
     Store(tmp_path).append([quote(1)])
     (file,) = tmp_path.rglob("*.parquet")

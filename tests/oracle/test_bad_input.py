@@ -214,7 +214,7 @@ def test_open_journal__file_cut_short__is_refused(tmp_path: Path) -> None:
     journal.close()
     path = tmp_path / "journal.sqlite"
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(ConfigError, match=r"the journal is damaged.*restore it from its backup"):
+    with pytest.raises(ConfigError, match=r"the journal is damaged.*move it away and start again"):
         open_journal(tmp_path, mine)
 
 

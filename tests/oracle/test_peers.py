@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -209,6 +210,14 @@ async def test_inbox__chunked_without_length__is_cut_at_the_limit() -> None:
         assert box.taken == []
 
 
+async def test_inbox__compressed_body__is_never_unpacked() -> None:
+    async with serving() as box, aiohttp.ClientSession() as session:
+        bomb = gzip.compress(bytes(10_000_000))
+        async with session.post(box.url + "/v1/message", data=bomb, headers={"Content-Encoding": "gzip"}) as answer:
+            assert answer.status == 200
+        assert box.taken == [bomb]
+
+
 async def test_inbox__body_that_trickles__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "READ_TIMEOUT_S", 0.05)
     async with serving() as box:
@@ -229,16 +238,25 @@ async def test_server__headers_that_never_end__are_cut_off(monkeypatch: pytest.M
         assert box.taken == [b"one", b"two"]
 
 
-async def test_server__too_many_connections__are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("held", [b"", b"POST /v1/message HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12"])
+async def test_server__stranger_holds_every_place__the_longest_idle_gives_way(
+    monkeypatch: pytest.MonkeyPatch, held: bytes
+) -> None:
     monkeypatch.setattr(peers, "MAX_CONNECTIONS", 2)
     async with serving() as box:
         host, port = box.url.removeprefix("http://").split(":")
         kept = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        for _, writer in kept:
+            writer.write(held)
         await asyncio.sleep(0.02)
-        assert await raw(box.url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+        async with aiohttp.ClientSession() as session, session.post(box.url + "/v1/message", data=b"heard") as answer:
+            assert answer.status == 200
+        assert await asyncio.wait_for(kept[0][0].read(), 1) == b""
+        assert not kept[1][0].at_eof()
         for _, writer in kept:
             writer.close()
-            await writer.wait_closed()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def test_listen__port_in_use__names_it() -> None:

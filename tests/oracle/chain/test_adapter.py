@@ -1,5 +1,6 @@
 """The oracle adapter on the real contracts: what it reads, what it refuses to believe, what it transmits."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from eth_abi.abi import encode as abi_encode
+from eth_utils.address import to_checksum_address
 
 from contracts.artifacts import artifact
 from oracle.chain.adapter import (
@@ -20,9 +22,10 @@ from oracle.chain.adapter import (
     NoSuchContract,
     selector,
 )
-from oracle.chain.deploy import roll_epoch
+from oracle.chain.deploy import roll_epoch, send
 from oracle.config import ChainSettings
 from oracle.consensus.network import FeedId
+from oracle.devchain import dev_address
 from oracle.errors import BadNetworkConfig, ChainFault, LocalFault, Reverted, WrongChain, WrongConfigDigest
 from oracle.keys import HotKey
 
@@ -83,7 +86,7 @@ async def test_network_config__as_rolled__digest_recomputed_and_stakes_capped(
     assert await adapter.endpoints(config) == {
         key.address: f"http://127.0.0.1:{9000 + number}" for number, key in enumerate(keys)
     }
-    assert await adapter.revoked(1) == 0
+    assert await adapter.revoked(1) == frozenset()
 
 
 async def test_network_configs__rolled_again__both_are_given(adapter: ChainAdapter, network: Any) -> None:
@@ -194,6 +197,42 @@ async def test_transmit__loses_the_race_after_simulation__landed_with_no_feeds(
     proxy.rewrite = race
     landed = await adapter.transmit(attested, 0b01)
     assert landed is not None and landed.feeds == () and landed.gas_used < 60_000
+
+
+async def test_transmit__newest_block_older_than_the_report__waits_for_the_next(
+    adapter: ChainAdapter, network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle.chain.adapter.EARLY_WAIT_S", 0.01)
+    config = await adapter.network_config()
+    attested = network.attest(config, config.first_slot, 117_500_000)
+    network.ledger.set_time(attested.report.observed_at - 1)
+    waiting = asyncio.create_task(adapter.transmit(attested, 0b01))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    network.ledger.set_time(attested.report.observed_at)
+    landed = await waiting
+    assert landed is not None and landed.feeds == (0,)
+    early = network.attest(config, config.first_slot + 1, 117_500_000)
+    network.ledger.set_time(early.report.observed_at - 1)
+    with pytest.raises(Reverted, match="report from the future"):
+        await adapter.transmit(early, 0b01)
+
+
+async def test_transmit__a_signer_revoked_its_key__lands_without_its_signature(
+    adapter: ChainAdapter, network: Any, keys: tuple[HotKey, ...]
+) -> None:
+    config = await adapter.network_config()
+    attested = network.attest(config, config.first_slot, 117_500_000)
+    cold = to_checksum_address(dev_address(1))
+    send(network.w3, network.core.staking.functions.revokeKey(), cold)
+    revoked = await adapter.revoked(1)
+    assert revoked == {config.index_of(keys[0].address)}
+    with pytest.raises(Reverted, match="revoked signer"):
+        await adapter.transmit(attested, 0b01)
+    digest = attested.report.digest(config)
+    rows = {index: key.sign(digest) for key in keys if (index := config.index_of(key.address)) not in revoked}
+    landed = await adapter.transmit(replace(attested, signatures=tuple(sorted(rows.items()))), 0b01)
+    assert landed is not None and landed.feeds == (0,)
 
 
 async def test_transmit__too_few_signatures__reverted_with_the_contracts_words(

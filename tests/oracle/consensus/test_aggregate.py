@@ -243,6 +243,40 @@ def test_binary_event__one_of_four_lies__each_probability_within_the_honest(hone
         assert min(s.components[place] for s in honest) <= part <= max(s.components[place] for s in honest)
 
 
+@st.composite
+def events_under_a_third(draw):
+    """An event feed, stakes, who lies (under a third of all stake), who was included (a quorum), and what all said."""
+    spec = replace(EVENT, outcomes=draw(st.integers(2, 6)), max_dispersion=10**6)
+    stakes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=10))
+    said = [draw(feed_observations(spec)) for _ in stakes]
+    liars, included, lying, left = set(), list(range(len(stakes))), 0, sum(stakes)
+    for row in draw(st.permutations(range(len(stakes)))):
+        if 3 * (lying + stakes[row]) < sum(stakes):
+            liars, lying = liars | {row}, lying + stakes[row]
+        elif 3 * (left - stakes[row]) > 2 * sum(stakes) and draw(st.booleans()):
+            included.remove(row)
+            left -= stakes[row]
+    return spec, stakes, liars, included, said
+
+
+@given(events_under_a_third())
+def test_event__under_a_third_of_stake_lies__each_probability_within_the_honest_or_dispersed(case):
+    spec, stakes, liars, included, said = case
+    result = aggregate_feed(spec, [(stakes[row], said[row]) for row in included], sum(stakes))
+    assert sum(result.components) == 10_000 and min(result.components) >= 0
+    honest = [said[row] for row in included if row not in liars]
+    if not result.flags & FLAG_DISPERSION:
+        for place, part in enumerate(result.components):
+            assert min(s.components[place] for s in honest) <= part <= max(s.components[place] for s in honest)
+
+
+def test_event__one_liar_moves_all_to_another_outcome__the_agreed_outcome_stays():
+    spec = replace(EVENT, outcomes=3, max_dispersion=10**6)
+    odds = [(8_000, 0, 2_000), (0, 8_000, 2_000), (4_000, 4_000, 2_000), (0, 0, 10_000)]
+    result = aggregate_feed(spec, [(1, FeedObservation(4, leading(c), 0, sources=1, components=c)) for c in odds], 4)
+    assert result.components == (4_000, 4_000, 2_000)
+
+
 @given(st.lists(observations(), min_size=4, max_size=4), st.permutations(range(4)))
 def test_slot__any_observations_in_any_order__same_bytes_that_read_back(items, shuffled):
     found = aggregate(CONFIG, dict(enumerate(items)))

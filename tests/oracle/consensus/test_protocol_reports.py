@@ -17,6 +17,7 @@ from oracle.consensus.events import (
     SetTimer,
     Sign,
     SlotStarted,
+    Superseded,
     TimerFired,
     Transmit,
 )
@@ -24,6 +25,7 @@ from oracle.consensus.messages import (
     Kind,
     ProposalRequest,
 )
+from oracle.consensus.rounds import PROPOSALS
 from oracle.consensus.schedule import order, proposal_deadline_ms
 from tests.strategies.rounds import (
     CONFIG,
@@ -217,3 +219,53 @@ def test_transmit__report_too_old_for_the_chain__is_dropped():
     assert core.receive(TimerFired(timer.timer), late) == []
     core.receive(SlotStarted(CONFIG.slot_at(late)), late)
     assert core.receive(TimerFired(timer.timer), late) == []
+
+
+@pytest.mark.parametrize("more", [(1, 3), ()])
+def test_transmit__a_signers_key_was_revoked__waits_for_a_quorum_without_it(more):
+    core, proposal, effects = attested_core()
+    (timer,) = of(SetTimer, effects)
+    core.receive(TimerFired(timer.timer), timer.at_ms)
+    (again,) = core.receive(ChainHeads({}, revoked=frozenset({0})), timer.at_ms)
+    assert isinstance(again, SetTimer) and again.timer == timer.timer and again.at_ms > timer.at_ms
+    for row in more:
+        core.receive(Received(attestation(row, proposal)), timer.at_ms)
+    assert core.receive(TimerFired(timer.timer), again.at_ms) == [ReadHeads(SLOT)]
+    (found,) = core.receive(ChainHeads({}, revoked=frozenset({0})), again.at_ms)
+    if more:
+        assert isinstance(found, Transmit) and [row for row, _ in found.attested.signatures] == [1, 2, 3]
+    else:
+        assert isinstance(found, SetTimer)
+
+
+def proposals_with_a_bad_signature():
+    items = signed_proposal().proposal.observations
+    for number in range(20):
+        yield signed_proposal(items=(*items[:2], replace(items[2], signature=bytes([number]) * 64)))
+
+
+def test_proposal__leader_floods_with_dear_ones__the_first_is_checked_and_no_other():
+    core = core_in_slot(1)
+    rules = [refused(core.receive(Received(proposal), NOW)) for proposal in proposals_with_a_bad_signature()]
+    assert rules == [["BadSignature"], *[["UnaskedProposal"]] * 19]
+    assert refused(core.receive(Received(signed_proposal()), NOW)) == ["UnaskedProposal"]
+
+
+def test_proposal__flood_that_an_ally_names__few_are_checked():
+    core, checked = core_in_slot(1), 0
+    for number, proposal in enumerate(proposals_with_a_bad_signature()):
+        row = (2, 3)[number % 2]
+        named = replace(attestation(row, signed_proposal()), proposal=proposal.proposal.struct_hash)
+        core.receive(Received(named), NOW)
+        for _ in range(2):
+            checked += refused(core.receive(Received(proposal), NOW)) == ["BadSignature"]
+    assert checked == PROPOSALS
+
+
+def test_message__for_a_slot_of_the_next_config__opens_no_round():
+    core = core_in_slot(1)
+    core.receive(Superseded(SLOT + 1), NOW)
+    for later in range(1, 50):
+        request = ProposalRequest(CONFIG.digest, SLOT + later, bytes(32), 2)
+        assert refused(core.receive(Received(request), START + later * 20_000)) == ["WrongSlot"]
+    assert len(core._rounds) == 1
