@@ -37,7 +37,8 @@ bench: $(STAMP)  ## every benchmark, tables on the terminal and JSON in benchmar
 	  python $$script --json benchmarks/results/$$(basename $$script .py).json; done
 
 soak: $(STAMP)   ## what is longer than the suite's budget
-	pytest -q -m soak --override-ini='addopts=--import-mode=importlib -ra'
+	pytest -q -m soak
+	DODONA_EXPLORE=1 pytest -q tests/feeds tests/models tests/oracle/consensus tests/contracts
 
 clean:           ## everything that a target made, the virtual environment included
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -97,7 +97,7 @@ class Store:
         given = {"files": files, "t": int(t), "symbol": symbol, "since": -1 if since is None else int(since)}
         try:
             frame: pd.DataFrame = self._db.cursor().execute(_AS_OF, given).df()
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:  # its own message may quote bytes of the damaged file
             raise StoreDamaged(str(self.path), f"{error}".splitlines()[0][:300]) from error
         return frame
 
