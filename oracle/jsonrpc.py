@@ -231,6 +231,4 @@ def log_matches(log: dict[str, Any], addresses: set[bytes] | None, topics: Topic
         return False
     if len(topics) > len(log["topics"]):
         return False
-    return all(
-        choice is None or topic in choice for choice, topic in zip(topics, log["topics"], strict=False)
-    )
+    return all(choice is None or topic in choice for choice, topic in zip(topics, log["topics"], strict=False))

@@ -186,9 +186,7 @@ def bundle_figures(records: Sequence[SlotRecord], bundles: Sequence[Bundle]) -> 
     final = next(record.weights for record in reversed(records) if record.weights)
     owners = {address: name for name, address in OWNERS.items()}
     return tuple(
-        BundleFigures(
-            bundle.manifest.name, bundle.manifest.family, owners[bundle.manifest.owner], bundle.hash, weight
-        )
+        BundleFigures(bundle.manifest.name, bundle.manifest.family, owners[bundle.manifest.owner], bundle.hash, weight)
         for bundle, weight in zip(bundles, final, strict=True)
     )
 

@@ -48,7 +48,5 @@ def train_bundles(series: CloseSeries, cache: Path, folder: Path) -> tuple[Bundl
 def hindsight(trained: tuple[Bundle, ...], series: CloseSeries, start: int, stop: int) -> PanelTrack:
     """What every bundle said at each close in [start, stop] (UTC seconds), and what came true: for the scores only."""
     reference = next(bundle for bundle in trained if bundle.manifest.name == REFERENCE)
-    panel = Panel(
-        trained, DEMO_HORIZONS, HOUR_S, learn_from=int(TRAIN_UNTIL.timestamp()) * SECOND, reference=reference
-    )
+    panel = Panel(trained, DEMO_HORIZONS, HOUR_S, learn_from=int(TRAIN_UNTIL.timestamp()) * SECOND, reference=reference)
     return track(panel, series.ts, series.close, start * SECOND, stop * SECOND)
