@@ -23,7 +23,7 @@ demo: $(STAMP)   ## train, start a chain and four validators, replay October 201
 
 test: $(STAMP)   ## the whole suite, under plain pytest and under `ape test`
 	pytest -q
-	ape test tests/contracts/test_feed.py -q
+	ape test tests/contracts tests/examples -q
 
 check: $(STAMP)  ## ruff, mypy strict, architecture rules
 	ruff check .

@@ -239,6 +239,11 @@ class ChainAdapter:
         found = await self._read(calls, "string", to=self._staking)
         return {row.address: str(endpoint) for row, endpoint in zip(config.rows, found, strict=True)}
 
+    async def registration_nonce(self, owner: bytes) -> int:
+        """The nonce that a hot key's proof of possession for this cold owner (20 bytes) has to hold."""
+        (nonce,) = await self._read([("nonces(address)", ("0x" + owner.hex(),))], "uint256", to=self._staking)
+        return int(nonce)
+
     # Rounds
 
     async def readings(self, feeds: Sequence[FeedSpec]) -> tuple[FeedReading, ...]:

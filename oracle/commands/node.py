@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from eth_utils.address import is_address, to_canonical_address
 
+from oracle.chain.adapter import ChainAdapter
 from oracle.config import (
     ChainSettings,
     ClockSettings,
@@ -24,7 +26,7 @@ from oracle.config import (
     to_toml,
 )
 from oracle.errors import ConfigError
-from oracle.keys import create_keystore
+from oracle.keys import create_keystore, load_key, possession_digest
 from oracle.settings import parse_toml
 from oracle.startup import check, run_node, set_up_logging
 
@@ -81,6 +83,34 @@ async def _check(settings: LocalConfig) -> str:
     notes = [f" {what}: feed {', '.join(map(str, sorted(numbers)))}." for what, numbers in odd.items() if numbers]
     found = f"Key {checked.key.checksum_address} is {place}, config {newest.count} with {len(newest.feeds)} feeds."
     return found + "".join(notes)
+
+
+@app.command()
+def prove(
+    config: Config,
+    owner: Annotated[str, typer.Option(help="Cold account that owns the stake, 0x and 40 hex digits.")],
+) -> None:
+    """Print what the cold account passes to `Staking.register` (or `replaceKey`): hot key and proof of possession.
+
+    The digest is computed here from the settings: the key signs nothing that an RPC makes up.
+    """
+    if not is_address(owner):
+        raise ConfigError(f"--owner: {owner!r} is no address of 0x and 40 hex digits (or its checksum is wrong)")
+    settings = load(config)
+    key, account = load_key(settings.key), to_canonical_address(owner)
+    nonce = asyncio.run(_registration_nonce(settings.chain, account))
+    staking = to_canonical_address(settings.chain.staking)
+    proof = key.sign(possession_digest(settings.chain.chain_id, staking, account, key.address, nonce))
+    typer.echo(f"key        {key.checksum_address}")
+    typer.echo(f"signature  0x{proof.hex()}")
+
+
+async def _registration_nonce(settings: ChainSettings, owner: bytes) -> int:
+    chain = await ChainAdapter.connect(settings)
+    try:
+        return await chain.registration_nonce(owner)
+    finally:
+        await chain.close()
 
 
 @app.command()
