@@ -11,9 +11,9 @@ from web3 import Web3
 from contracts import constant_int
 from contracts.artifacts import artifact
 from oracle.chain.localnet import LocalNet, price_spec
+from oracle.commands.root import app
 from oracle.consensus.words import FeedWord, pack_word
 from oracle.recipes import load_recipe
-from oracle.commands.root import app
 from oracle.service.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
