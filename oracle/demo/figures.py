@@ -194,7 +194,7 @@ def bundle_figures(records: Sequence[SlotRecord], bundles: Sequence[Bundle]) -> 
 def validator_records(
     seen: ReplaySeen, records: Sequence[SlotRecord], network: NetworkConfig, row_of: Sequence[int]
 ) -> tuple[ValidatorRecord, ...]:
-    """Each validator over the replay: slots led, observations made while it was up, reports with its signature."""
+    """Each validator over the replay: slots led, slots observed, and reports in which its signature was used."""
     found = []
     notes = {
         scenario.OUTLIER: f"sent {scenario.OUTLIER_TIMES}x prices for {scenario.OUTLIER_SLOTS} slots",
@@ -210,8 +210,8 @@ def validator_records(
                 stake=float(stake),
                 effective_share=int(network.rows[row].stake) / int(network.total_stake),
                 slots_led=sum(record.leader == number for record in records),
-                observations_included=sum(bool(slot.rounds.get(number, {}).get("observation")) for slot in seen.slots),
-                reports_signed=sum(row in report.get("signers", ()) for report in reports),
+                observations_made=sum(bool(slot.rounds.get(number, {}).get("observation")) for slot in seen.slots),
+                signatures_used=sum(row in report.get("signers", ()) for report in reports),
                 note=notes.get(number, ""),
             )
         )

@@ -152,15 +152,18 @@ class SlotRecord:
 
 @dataclass(frozen=True, slots=True)
 class ValidatorRecord:
-    """One validator over the run. `stake` in whole tokens; `effective_share` of the total after the cap, 0 to 1."""
+    """One validator over the run. `stake` in whole tokens; `effective_share` of the total after the cap, 0 to 1.
+    `observations_made`: slots in which it observed, whether a leader included it or not. `signatures_used`: reports in
+    whose fewest sufficient signatures, as the witness held them, its own stood; it may have signed more.
+    """
 
     name: str
     address: str
     stake: float
     effective_share: float
     slots_led: int
-    observations_included: int
-    reports_signed: int
+    observations_made: int
+    signatures_used: int
     note: str = ""
 
 
