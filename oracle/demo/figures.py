@@ -24,6 +24,7 @@ from oracle.consensus.words import FLAG_VECTOR, FeedWord, unpack_vector, unpack_
 from oracle.demo import scenario
 from oracle.demo.record import BundleFigures, FaultFigures, GasFigures, SlotRecord, ValidatorRecord
 from oracle.demo.replay import Json, ReplaySeen, SlotSeen
+from oracle.errors import LocalFault
 
 HOURLY, DAILY = 0, 1
 """Rows of the two horizons in a panel's arrays."""
@@ -159,7 +160,7 @@ def fault_figures(seen: ReplaySeen, network: NetworkConfig, row_of: Sequence[int
     evidence against the restarted validator that any node holds.
     """
     first, count = scenario.OUTLIER_FIRST, scenario.OUTLIER_SLOTS
-    shift = spread = 0.0
+    shift, spread, compared = 0.0, 0.0, 0
     for slot in seen.slots[first : first + count]:
         stored = words_of(slot, network.feeds).get(scenario.PRICE)
         honest = [
@@ -169,13 +170,16 @@ def fault_figures(seen: ReplaySeen, network: NetworkConfig, row_of: Sequence[int
         ]
         if stored is not None and honest:
             without, values = weighted_median(honest), [price for _, price in honest]
+            compared += 1
             shift = max(shift, abs(stored[0].value - without) / without * BPS)
             spread = max(spread, (max(values) - min(values)) / without * BPS)
+    if not compared:
+        raise LocalFault("no slot of the outlier has both a stored price and honest observations: nothing to compare")
     offender = row_of[scenario.CRASHER]
     conflicts = {
         (item["kind"], item["slot"])
         for status in seen.statuses
-        for item in status.get("evidence", ())
+        for item in status["evidence"]
         if item["offender"] == offender
     }
     return FaultFigures(shift, len(conflicts)), spread
