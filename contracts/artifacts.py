@@ -27,8 +27,10 @@ EVM_VERSION = "prague"
 EIP170_LIMIT = 24_576
 """Largest runtime code in bytes that a chain accepts (https://eips.ethereum.org/EIPS/eip-170)."""
 
-OPTIMIZATION = {"Aggregator": "gas", "Feed": "gas"}
-"""Optimiser level by contract; `codesize` for all others."""
+OPTIMIZATION = dict.fromkeys(
+    ("Aggregator", "Feed", "StrictFeed", "PositiveFeed", "ForecastFeed", "EventFeed", "FeedProxy"), "gas"
+)
+"""Optimiser level by contract: what is called again and again is made fast; `codesize` for all others."""
 
 
 class UnknownContract(LookupError):
@@ -41,7 +43,8 @@ class CodeTooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A compiled contract: ABI entries, creation code, and the size in bytes of the code it leaves on chain.
+    """A compiled contract: ABI entries, creation code, and the size in bytes of the code it leaves on chain, immutables
+    included.
 
     `layout`: first storage slot of each state variable, modules' variables as `module.variable`.
     """
@@ -142,9 +145,18 @@ def _compile(name: str, path: Path) -> dict[str, Any]:
     return {
         "abi": out["abi"],
         "bytecode": out["bytecode"].removeprefix("0x"),
-        "runtime_size": len(out["bytecode_runtime"].removeprefix("0x")) // 2,
+        "runtime_size": len(out["bytecode_runtime"].removeprefix("0x")) // 2
+        + _immutable_bytes(out["layout"].get("code_layout", {})),
         "layout": _flat(out["layout"].get("storage_layout", {})),
     }
+
+
+def _immutable_bytes(layout: dict[str, Any]) -> int:
+    """Bytes that the constructor puts behind the compiled code: EIP-170 counts them too."""
+    return sum(
+        entry["length"] if isinstance(entry.get("length"), int) else _immutable_bytes(entry)
+        for entry in layout.values()
+    )
 
 
 def _flat(layout: dict[str, Any], prefix: str = "") -> dict[str, int]:

@@ -41,3 +41,42 @@ FLAG_OUT_OF_BOUNDS: constant(uint256) = 16
 FLAG_FAMILY: constant(uint256) = 32
 FLAG_FINAL: constant(uint256) = 64
 FLAG_VECTOR: constant(uint256) = 128
+
+# Whether the newest round of a feed can be relied on, as the Aggregator judges it now
+STATUS_STALE: constant(uint256) = 1
+STATUS_INVALID: constant(uint256) = 2
+STATUS_PAUSED: constant(uint256) = 4
+STATUS_SEQUENCER: constant(uint256) = 8
+STATUS_RETIRED: constant(uint256) = 16
+STATUS_EMPTY: constant(uint256) = 32
+
+# A guardian's pause ends by itself; the next one of the same kind has to wait. Seconds.
+PAUSE_SECONDS: constant(uint256) = 86400
+PAUSE_INTERVAL: constant(uint256) = 604800
+# Notice before a feed is retired, in seconds
+RETIREMENT_NOTICE: constant(uint256) = 2592000
+# Gas of a transmission that a request pays for at least, at the price of its block
+REQUEST_GAS: constant(uint256) = 150000
+
+# Faces that the factory makes
+FACE_FEED: constant(uint256) = 0
+FACE_STRICT: constant(uint256) = 1
+FACE_POSITIVE: constant(uint256) = 2
+FACE_FORECAST: constant(uint256) = 3
+FACE_EVENT: constant(uint256) = 4
+
+# Staking
+MAX_OWNERS: constant(uint256) = 256
+MAX_POSITIONS: constant(uint256) = 16
+MAX_CLAIMS: constant(uint256) = 16
+# Closed exits of one validator that are not free yet; another one closes only when the oldest is.
+MAX_CLOSED_EXITS: constant(uint256) = 32
+# How far effective stake may rise, and fall, from one config to the next
+CHURN_BPS: constant(uint256) = 1000
+# Rolls until a new key, new stake or a higher commission counts: a full epoch passes in between
+NOTICE_EPOCHS: constant(uint256) = 2
+# Longest epoch, evidence window and vote, in seconds
+MAX_WAIT: constant(uint256) = 31536000
+# Rate of a slash that takes all
+RATE_ONE: constant(uint256) = 1000000000000000000
+REPORTER_SHARE_BPS: constant(uint256) = 1000

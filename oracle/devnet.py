@@ -238,7 +238,8 @@ class Devnet:
         aggregator = core.aggregator
         numbers = [int(spec.number) for spec in self.feeds if self._faces]
         faces: dict[int, str] = {number: deploy_feed(w3, owner, aggregator, number).address for number in numbers}
-        config = aggregator.functions.configOf(aggregator.functions.configCount().call()).call()
+        configs = core.configurator.functions
+        config = configs.configOf(configs.configCount().call()).call()
         self.core, self.web3 = core, w3
         return Deployment(
             rpc_url, self.chain_id, core.token.address, core.staking.address, aggregator.address, owner, first,

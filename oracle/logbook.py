@@ -88,6 +88,7 @@ class Logbook:
             "root": "0x" + report.root.hex(),
             "digest": "0x" + report.digest(network).hex(),
             "signers": [row for row, _ in attested.signatures],
+            "blob": "0x" + attested.blob((1 << len(attested.pages)) - 1).hex(),
             "results": [
                 {
                     "feed": int(result.feed),

@@ -27,7 +27,6 @@ from oracle.consensus.events import (
     Accuse,
     Attested,
     Broadcast,
-    ChainHeads,
     Count,
     Effect,
     Event,
@@ -378,13 +377,12 @@ class Node:
     async def _read_heads(self, network: NetworkConfig) -> None:
         for attempt in range(READ_TRIES):
             try:
-                heads = await self._chain.heads(network)
-                revoked = await self._chain.revoked(network.count)
+                heads = await self._chain.chain_heads(network)
             except ChainFault as fault:
                 self.book.trouble("read heads", self.clock.now_ms(), str(fault))
                 await asyncio.sleep(RETRY_S * 2**attempt)
             else:
-                self._tell(network.digest, ChainHeads(heads, revoked=revoked))
+                self._tell(network.digest, heads)
                 return
 
     async def _transmit(self, network: NetworkConfig, effect: Transmit) -> None:

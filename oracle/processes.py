@@ -40,7 +40,7 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, before exec: ask Linux for SIGKILL when the parent is gone."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -70,7 +70,7 @@ class Child:
                 stderr=output,
                 env={**os.environ, "PYTHONPATH": path, **(environment or {})},
                 process_group=0,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )  # fmt: skip
         return cls(name, log, process)
 

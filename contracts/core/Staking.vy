@@ -3,62 +3,90 @@
 """
 @title Staking: who validates, with which key, with what weight
 @license AGPL-3.0-only
-@notice A cold owner bonds tokens and registers a hot key that signs. `rollEpoch`, open to all, sorts the bonds, caps
-        them and hands the table to the Aggregator. Bonds cannot be taken out yet: unbonding comes with slashing.
-@dev Balances are counted here, never read from the token, so that a gift changes nothing.
+@notice A cold owner bonds tokens and registers a hot key that signs; others delegate to it and share its gains and
+        losses at one rate. `rollEpoch`, open to all, writes the table of the next config. Stake leaves when no offence
+        under a config that counted it can come to light any more. Only Slashing can jail and slash.
+@dev Tokens are counted here, never read from the token, so that a gift changes nothing:
+     bonded + unbonding + totalOwed + burnable <= tokens held.
 """
 
-from ethereum.ercs import IERC20
-from snekmate.auth import ownable
 from snekmate.utils import eip712_domain_separator as domain
 
 from .. import constants
-from . import stake_cap
+from . import checkpoints
+from . import epochs
+from . import exits
+from . import hot_keys
+from . import penalties
+from . import require
+from . import share_pools
+from . import stake_rules
+from . import stake_votes
+from . import validators
 from ..interfaces import IAggregator
+from ..interfaces import ISlashing
+from ..interfaces import IStakes
 from ..interfaces import IStaking
 
+implements: IStakes
 implements: IStaking
-initializes: ownable
 initializes: domain
-exports: (ownable.owner, ownable.transfer_ownership, ownable.renounce_ownership, domain.eip712Domain)
+initializes: stake_rules
+initializes: share_pools
+initializes: validators[share_pools := share_pools, stake_rules := stake_rules]
+initializes: hot_keys[domain := domain, validators := validators]
+initializes: exits[share_pools := share_pools, stake_rules := stake_rules, validators := validators]
+initializes: checkpoints
+initializes: stake_votes[
+    checkpoints := checkpoints, exits := exits, share_pools := share_pools, validators := validators
+]
+initializes: penalties[
+    exits := exits,
+    hot_keys := hot_keys,
+    share_pools := share_pools,
+    stake_rules := stake_rules,
+    stake_votes := stake_votes,
+    validators := validators
+]
+initializes: epochs[
+    exits := exits,
+    hot_keys := hot_keys,
+    share_pools := share_pools,
+    stake_rules := stake_rules,
+    validators := validators
+]
 
-KEY_TYPEHASH: constant(bytes32) = keccak256("KeyRegistration(address owner,address key,uint256 nonce)")
-HALF_N: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
-MASK_255: constant(uint256) = max_value(uint256) >> 1
-MAX_OWNERS: constant(uint256) = 256
+exports: domain.eip712Domain
+exports: (stake_rules.token, stake_rules.minSelfBond, stake_rules.epochSeconds)
+exports: (stake_rules.evidenceSeconds, stake_rules.voteSeconds)
+exports: (validators.setEndpoint, validators.setPayee, validators.setCommission, validators.owners)
+exports: (validators.epoch, validators.config, validators.lastRoll, validators.bonded)
+exports: (hot_keys.replaceKey, hot_keys.revokeKey, hot_keys.ownerOf, hot_keys.endpointOf, hot_keys.registrationDigest)
+exports: (hot_keys.nonces, hot_keys.keyRevokedAt, hot_keys.configurator)
+exports: (exits.claimsOf, exits.unbonding, exits.owed, exits.totalOwed, exits.startOf)
+exports: (stake_votes.syncVotes, stake_votes.stakeOf, stake_votes.stakedBy, stake_votes.lockedBy)
+exports: (stake_votes.getVotes, stake_votes.getPastVotes, stake_votes.getPastTotalSupply)
+exports: (stake_votes.clock, stake_votes.CLOCK_MODE)
+exports: (penalties.unjail, penalties.burnSlashed, penalties.jail, penalties.slash)
+exports: (penalties.burnable, penalties.slashing)
+exports: epochs.rollEpoch
 
-TOKEN: immutable(address)
-MIN_SELF_BOND: immutable(uint256)
-EPOCH_SECONDS: immutable(uint256)
+
+DEPLOYER: immutable(address)
 
 aggregator: public(address)
-epoch: public(uint256)
-lastRoll: public(uint256)
-bonded: public(uint256)
-list: DynArray[address, MAX_OWNERS]
-validators: HashMap[address, IStaking.Validator]
-nonces: public(HashMap[address, uint256])
-# Owner of every key ever registered: no entry is ever removed, so no key serves twice.
-keyOwner: HashMap[address, address]
 
 
 @deploy
-def __init__(token: address, minSelfBond: uint256, epochSeconds: uint256):
+def __init__(token: address, rules: IStaking.Rules):
     """
-    @notice Binds the token and the rules; the deployer becomes owner, whose one power is to name the Aggregator once.
+    @notice Binds the token and the rules; the deployer has one power: to name the network, once.
     @param token The ERC-20 that is bonded; without transfer fees.
-    @param minSelfBond Least bond of a validator in the token's smallest unit, above 0.
-    @param epochSeconds Least time between two rolls.
+    @param rules Least self-bond, least time between rolls, evidence window, longest vote.
     """
-    # CHECKS
-    assert token != empty(address), "staking: no token"
-    assert minSelfBond != 0 and minSelfBond <= constants.MAX_STAKE, "staking: bad minimum"
-    # EFFECTS
-    ownable.__init__()
+    DEPLOYER = msg.sender
     domain.__init__(constants.STAKING_DOMAIN_NAME, constants.DOMAIN_VERSION)
-    TOKEN = token
-    MIN_SELF_BOND = minSelfBond
-    EPOCH_SECONDS = epochSeconds
+    stake_rules.__init__(token, rules)
 
 
 # PERMISSIONLESS
@@ -68,126 +96,145 @@ def __init__(token: address, minSelfBond: uint256, epochSeconds: uint256):
 @nonreentrant
 def register(key: address, endpoint: String[128], amount: uint256, signature: Bytes[64]):
     """
-    @notice Becomes a validator from the next roll on: bonds `amount`, names the hot key and where its node is reached.
+    @notice Becomes a validator: bonds `amount`, names the hot key and where its node is reached. Counts from the second
+            roll from now on; before the first roll at once. A validator that was pruned registers the same way.
     @param key Hot key; never registered before, by anyone.
     @param endpoint URL of the node.
     @param amount Self-bond in the token's smallest unit, approved before.
     @param signature The key's own signature of `registrationDigest(owner, key)`, 64 bytes of EIP-2098.
     """
     # CHECKS
-    assert self.validators[msg.sender].owner == empty(address), "staking: already registered"
-    assert len(self.list) < MAX_OWNERS, "staking: registry is full"
-    assert amount >= MIN_SELF_BOND, "staking: bond below the minimum"
-    assert amount <= constants.MAX_STAKE, "staking: bond too large"
-    assert len(endpoint) != 0, "staking: no endpoint"
-    self._check_key(msg.sender, key, signature)
+    require._that(validators._entry(msg.sender).sequence == 0, "staking: already registered")
+    require._that(amount >= stake_rules.MIN_SELF_BOND, "staking: bond below the minimum")
+    validators._check_free(msg.sender)
     # EFFECTS
-    self.validators[msg.sender] = IStaking.Validator(owner=msg.sender, key=key, stake=amount, endpoint=endpoint)
-    self.list.append(msg.sender)
-    self.keyOwner[key] = msg.sender
-    self.nonces[msg.sender] += 1
-    self.bonded += amount
-    # INTERACTIONS
-    self._take(amount)
+    validators._enlist(msg.sender)
+    validators._set_endpoint(msg.sender, endpoint)
+    hot_keys._name(msg.sender, key, signature)
     # LOG
     log IStaking.Registered(owner=msg.sender, key=key, endpoint=endpoint)
-    log IStaking.Bonded(owner=msg.sender, amount=amount, stake=amount)
+    # EFFECTS, INTERACTIONS, LOG
+    stake: uint256 = self._stake(msg.sender, amount)
+    log IStaking.Bonded(owner=msg.sender, amount=amount, stake=stake)
 
 
 @external
 @nonreentrant
 def bond(amount: uint256):
     """
-    @notice Adds to the caller's own bond; counts from the next roll on.
+    @notice Adds to the caller's own bond; counts from the second roll from now on. Refused while a case is open.
     @param amount Units of the token, approved before.
     """
     # CHECKS
-    assert self.validators[msg.sender].owner != empty(address), "staking: not registered"
-    stake: uint256 = self.validators[msg.sender].stake
-    assert amount != 0, "staking: nothing to bond"
-    assert amount <= constants.MAX_STAKE - stake, "staking: bond too large"
+    validators._check_registered(msg.sender)
+    require._that(amount != 0, "staking: nothing to bond")
+    require._that(validators.frozen[msg.sender] == 0, "staking: case is open")
+    # EFFECTS, INTERACTIONS, LOG
+    stake: uint256 = self._stake(msg.sender, amount)
+    log IStaking.Bonded(owner=msg.sender, amount=amount, stake=stake)
+
+
+@external
+@nonreentrant
+def delegate(validator: address, amount: uint256):
+    """
+    @notice Bonds tokens behind a validator and shares its gains and losses; the votes stay the caller's. Counts from
+            the second roll from now on.
+    @param validator Cold owner of a validator that is not in jail and holds the minimum itself.
+    @param amount Units of the token, approved before.
+    """
+    # CHECKS
+    validators._check_registered(validator)
+    require._that(not validators._entry(validator).jailed, "staking: in jail")
+    validators._check_self_bond(validator)
+    # EFFECTS, INTERACTIONS, LOG
+    stake: uint256 = self._stake(validator, amount)
+    log IStaking.Delegated(account=msg.sender, validator=validator, amount=amount, stake=stake)
+
+
+@external
+@nonreentrant
+def unbond(validator: address, amount: uint256):
+    """
+    @notice Asks stake back from a validator. It stops to vote and to earn at once, counts and can be slashed until the
+            configs that need it are over, and can be withdrawn once nothing under them can be proven any more.
+    @param validator Cold owner of the validator; the caller itself for its own bond.
+    @param amount Units of the token; all if it is 2**256 - 1. Rounding may add less than what one share is worth.
+    """
+    # CHECKS
+    id: uint256 = validators._bond_pool(validator)
+    require._that(amount != 0 and share_pools.held[msg.sender][id] != 0, "staking: nothing to unbond")
     # EFFECTS
-    self.validators[msg.sender].stake = stake + amount
-    self.bonded += amount
+    validators._touch(validator)
+    tokens: uint256 = share_pools._redeem(id, msg.sender, amount)
+    validators.bonded -= tokens
+    if tokens != 0:
+        exits._enter(validator, msg.sender, tokens)
+    stake_votes._sync(msg.sender)
+    # LOG
+    stake: uint256 = share_pools._tokens(id)
+    log IStaking.Unbonded(account=msg.sender, validator=validator, amount=tokens, stake=stake)
+
+
+@external
+@nonreentrant
+def withdraw() -> uint256:
+    """
+    @notice Pays out all that the caller has asked back and that is free, and all that it is owed.
+    @return Units of the token.
+    """
+    # EFFECTS
+    claims: uint256 = len(exits.claims[msg.sender])
+    amount: uint256 = exits._leave(msg.sender)
+    # CHECKS
+    require._that(amount != 0 or len(exits.claims[msg.sender]) != claims, "staking: nothing to withdraw")
     # INTERACTIONS
-    self._take(amount)
+    stake_rules._give(msg.sender, amount)
     # LOG
-    log IStaking.Bonded(owner=msg.sender, amount=amount, stake=stake + amount)
+    log IStaking.Withdrawn(account=msg.sender, amount=amount)
+    return amount
 
 
 @external
-def setEndpoint(endpoint: String[128]):
+@nonreentrant
+def payReward(validator: address, amount: uint256):
     """
-    @notice Changes where the caller's node is reached, at once.
-    @param endpoint URL of the node.
-    """
-    # CHECKS
-    assert self.validators[msg.sender].owner != empty(address), "staking: not registered"
-    assert len(endpoint) != 0, "staking: no endpoint"
-    # EFFECTS
-    self.validators[msg.sender].endpoint = endpoint
-    # LOG
-    log IStaking.EndpointSet(owner=msg.sender, endpoint=endpoint)
-
-
-@external
-def replaceKey(key: address, signature: Bytes[64]):
-    """
-    @notice Names another hot key for the caller, from the next roll on. Use `revokeKey` first if the old one leaked.
-    @param key Hot key; never registered before, by anyone.
-    @param signature The key's own signature of `registrationDigest(owner, key)`, 64 bytes of EIP-2098.
+    @notice Pays tokens to a validator: the commission is set aside for its payee, the rest grows all its shares.
+    @param validator Cold owner of the validator.
+    @param amount Units of the token, approved before.
     """
     # CHECKS
-    assert self.validators[msg.sender].owner != empty(address), "staking: not registered"
-    self._check_key(msg.sender, key, signature)
+    validators._check_registered(validator)
+    require._that(amount != 0 and amount <= constants.MAX_STAKE, "staking: bad reward")
     # EFFECTS
-    self.validators[msg.sender].key = key
-    self.keyOwner[key] = msg.sender
-    self.nonces[msg.sender] += 1
-    # LOG
-    log IStaking.KeyReplaced(owner=msg.sender, key=key)
-
-
-@external
-def revokeKey():
-    """
-    @notice Makes the caller's hot key worthless at once, in the configs in force too. Its stake still counts in their
-            totals; the next roll leaves the validator out until it names a new key.
-    """
-    # CHECKS
-    key: address = self.validators[msg.sender].key
-    assert key != empty(address), "staking: no key to revoke"
-    # EFFECTS
-    self.validators[msg.sender].key = empty(address)
+    commission: uint256 = amount * validators._commission(validator) // constants.BPS
+    validators._touch(validator)
+    share_pools._grow(validators._bond_pool(validator), amount - commission)
+    validators.bonded += amount - commission
+    exits._owe(validators._payee(validator), commission)
     # INTERACTIONS
-    if self.aggregator != empty(address):
-        extcall IAggregator(self.aggregator).revoke(key)
+    stake_rules._take(amount)
     # LOG
-    log IStaking.KeyRevoked(owner=msg.sender, key=key)
+    log IStaking.RewardPaid(validator=validator, payer=msg.sender, amount=amount, commission=commission)
 
 
 @external
-def rollEpoch() -> uint256:
+def prune(owner: address):
     """
-    @notice Writes the validator table of the next config. Anyone may call it, once an epoch.
-    @dev The 64 largest bonds, ties by registration order, capped; a bond below the minimum or without key counts zero.
-    @return First slot of the new config.
+    @notice Takes a validator that has nothing bonded, nothing on its way out that counts, and no row in the newest
+            config off the registry. Its owner may register again, with another key.
+    @param owner The cold owner.
     """
     # CHECKS
-    assert self.aggregator != empty(address), "staking: no aggregator"
-    assert self.epoch == 0 or block.timestamp >= self.lastRoll + EPOCH_SECONDS, "staking: epoch is not over"
+    validators._check_registered(owner)
+    entry: validators.Entry = validators._entry(owner)
+    require._that(share_pools._tokens(validators._bond_pool(owner)) == 0, "staking: still bonded")
+    counted: bool = entry.config == validators.config and entry.effective != 0
+    require._that(not counted and share_pools._tokens(exits._exit_pool(owner)) == 0, "staking: still counted")
     # EFFECTS
-    rows: DynArray[IAggregator.Row, constants.MAX_VALIDATORS] = self._rows()
-    total: uint256 = 0
-    for row: IAggregator.Row in rows:
-        total += convert(row.stake, uint256)
-    self.epoch += 1
-    self.lastRoll = block.timestamp
-    # INTERACTIONS
-    first: uint256 = extcall IAggregator(self.aggregator).roll(rows)
+    validators._delist(owner)
     # LOG
-    log IStaking.EpochRolled(epoch=self.epoch, validators=len(rows), total=total, firstSlot=first)
-    return first
+    log IStaking.Pruned(owner=owner)
 
 
 # VIEW
@@ -199,189 +246,83 @@ def validator(owner: address) -> IStaking.Validator:
     """
     @notice A validator by its cold owner.
     @param owner The cold owner.
-    @return Owner, hot key, raw stake, endpoint; all empty if the owner never registered.
+    @return All that is known of it; `owner` is zero when it is not registered.
     """
-    return self.validators[owner]
+    entry: validators.Entry = validators._entry(owner)
+    word: uint256 = hot_keys.newest[owner]
+    found: IStaking.Validator = empty(IStaking.Validator)
+    if entry.sequence != 0:
+        found.owner = owner
+    found.key = hot_keys._serving(owner, validators.epoch)
+    if word & hot_keys.MASK_32 > validators.epoch:
+        found.nextKey = convert(word >> 32, address)
+        found.nextKeyEpoch = word & hot_keys.MASK_32
+    found.stake = share_pools._tokens(validators._bond_pool(owner))
+    found.endpoint = validators.endpoints[owner]
+    found.payee = validators._payee(owner)
+    found.commission = validators._commission(owner)
+    found.nextCommission = (validators.commissions[owner] >> 32) & validators.MASK_16
+    found.commissionEpoch = validators.commissions[owner] & validators.MASK_32
+    found.selfBond = share_pools._worth(validators._bond_pool(owner), owner)
+    found.exiting = share_pools._tokens(exits._exit_pool(owner))
+    if entry.config == validators.config:
+        found.effective = entry.effective
+    found.jailed = entry.jailed
+    found.jailedUntil = validators.jailedUntil[owner]
+    found.frozen = validators.frozen[owner]
+    return found
 
 
 @external
 @view
-def owners() -> DynArray[address, 256]:
+def costOfCorruption() -> uint256:
     """
-    @notice Cold owners of all validators.
-    @return Addresses in registration order.
+    @notice Tokens that are certain to be lost when two different reports of one slot are signed under the newest
+            config: more than 1/3 of the effective stake signs both, and three times 1/3 is all of it.
+    @dev Does not cover a quorum of more than 2/3 that signs one false report and no other: nothing on chain can prove
+         that. Nor offences that nobody reports within the evidence window, and what the reporter gets back if it is the
+         offender: at most a tenth.
+    @return Units of the token, at most what is bonded now; 0 before the first config.
     """
-    return self.list
+    if epochs.total == 0:
+        return 0
+    return min(epochs.total // 3 + 1, validators.bonded)
+
+
+# ROLE: the deployer, once
 
 
 @external
-@view
-def endpointOf(key: address) -> String[128]:
+def setNetwork(aggregator: address, slashing: address):
     """
-    @notice Where the node of a hot key is reached.
-    @param key A hot key, current or past.
-    @return The URL; empty for an unknown key.
-    """
-    return self.validators[self.keyOwner[key]].endpoint
-
-
-@external
-@view
-def ownerOf(key: address) -> address:
-    """
-    @notice The cold owner that registered a key.
-    @param key A hot key, current or past.
-    @return The owner; zero for an unknown key.
-    """
-    return self.keyOwner[key]
-
-
-@external
-@view
-def registrationDigest(owner: address, key: address) -> bytes32:
-    """
-    @notice What a hot key signs to prove that its holder wants to serve this owner here (EIP-712).
-    @param owner The cold owner.
-    @param key The hot key.
-    @return The digest for the owner's present nonce.
-    """
-    return self._registration_digest(owner, key)
-
-
-@external
-@pure
-def effectiveStakes(stakes: DynArray[uint256, 64]) -> DynArray[uint256, 64]:
-    """
-    @notice The fixed-point cap that a roll applies.
-    @param stakes Raw stakes, largest first.
-    @return Effective stakes in the same order.
-    """
-    last: uint256 = max_value(uint256)
-    for stake: uint256 in stakes:
-        assert stake <= last, "staking: not sorted"
-        last = stake
-    return stake_cap._effective(stakes)
-
-
-@external
-@view
-def token() -> address:
-    """
-    @notice The ERC-20 that is bonded.
-    @return Its address.
-    """
-    return TOKEN
-
-
-@external
-@view
-def minSelfBond() -> uint256:
-    """
-    @notice Least bond of a validator.
-    @return Units of the token.
-    """
-    return MIN_SELF_BOND
-
-
-@external
-@view
-def epochSeconds() -> uint256:
-    """
-    @notice Least time between two rolls.
-    @return Seconds.
-    """
-    return EPOCH_SECONDS
-
-
-# ROLE
-
-
-@external
-def setAggregator(aggregator: address):
-    """
-    @notice Names the Aggregator, once for ever. Only the owner.
+    @notice Names the Aggregator and Slashing, once for ever. Only the deployer.
     @param aggregator An Aggregator that was built on this Staking.
+    @param slashing A Slashing that was built on this Staking.
     """
     # CHECKS
-    ownable._check_owner()
-    assert self.aggregator == empty(address), "staking: aggregator is set"
-    assert staticcall IAggregator(aggregator).staking() == self, "staking: aggregator of another staking"
+    require._that(msg.sender == DEPLOYER, "staking: caller not the deployer")
+    require._that(self.aggregator == empty(address), "staking: network is set")
+    require._that(staticcall IAggregator(aggregator).staking() == self, "staking: foreign aggregator")
+    require._that(staticcall ISlashing(slashing).staking() == self, "staking: foreign slashing")
     # EFFECTS
     self.aggregator = aggregator
+    penalties.slashing = slashing
+    hot_keys.configurator = staticcall IAggregator(aggregator).configurator()
     # LOG
-    log IStaking.AggregatorSet(aggregator=aggregator)
+    log IStaking.NetworkSet(aggregator=aggregator, slashing=slashing)
 
 
 # INTERNAL
 
 
 @internal
-def _take(amount: uint256):
-    assert extcall IERC20(TOKEN).transferFrom(msg.sender, self, amount, default_return_value=True), (
-        "staking: transfer failed"
-    )
-
-
-@internal
-@view
-def _registration_digest(owner: address, key: address) -> bytes32:
-    struct_hash: bytes32 = keccak256(abi_encode(KEY_TYPEHASH, owner, key, self.nonces[owner]))
-    return keccak256(concat(x"1901", domain._domain_separator_v4(), struct_hash))
-
-
-@internal
-@view
-def _check_key(owner: address, key: address, signature: Bytes[64]):
-    assert key != empty(address), "staking: zero key"
-    assert self.keyOwner[key] == empty(address), "staking: key was registered before"
-    assert len(signature) == 64, "staking: bad signature length"
-    vs: uint256 = extract32(signature, 32, output_type=uint256)
-    s: uint256 = vs & MASK_255
-    assert s <= HALF_N, "staking: high s"
-    signer: address = ecrecover(
-        self._registration_digest(owner, key), (vs >> 255) + 27, extract32(signature, 0, output_type=uint256), s
-    )
-    assert signer == key, "staking: bad proof of possession"
-
-
-@internal
-@view
-def _rows() -> DynArray[IAggregator.Row, constants.MAX_VALIDATORS]:
-    # Raw stake 96 | 2**16 - 1 - place in the registry 16, so that descending order settles ties by registration.
-    ranked: DynArray[uint256, constants.MAX_VALIDATORS] = []
-    place: uint256 = 0
-    for owner: address in self.list:
-        stake: uint256 = self.validators[owner].stake
-        if stake >= MIN_SELF_BOND and self.validators[owner].key != empty(address):
-            ranked = self._ranked(ranked, (stake << 16) | (65535 - place))
-        place += 1
-    stakes: DynArray[uint256, constants.MAX_VALIDATORS] = []
-    for rank: uint256 in ranked:
-        stakes.append(rank >> 16)
-    stakes = stake_cap._effective(stakes)
-    rows: DynArray[IAggregator.Row, constants.MAX_VALIDATORS] = []
-    for i: uint256 in range(len(ranked), bound=constants.MAX_VALIDATORS):
-        key: address = self.validators[self.list[65535 - (ranked[i] & 65535)]].key
-        rows.append(IAggregator.Row(key=key, stake=convert(stakes[i], uint96)))
-    return rows
-
-
-@internal
-@pure
-def _ranked(
-    sorted: DynArray[uint256, constants.MAX_VALIDATORS], rank: uint256
-) -> DynArray[uint256, constants.MAX_VALIDATORS]:
-    # Insertion into a descending list; a full list drops its smallest.
-    ranked: DynArray[uint256, constants.MAX_VALIDATORS] = sorted
-    if len(ranked) < constants.MAX_VALIDATORS:
-        ranked.append(0)
-    elif ranked[len(ranked) - 1] >= rank:
-        return ranked
-    place: uint256 = len(ranked) - 1
-    for step: uint256 in range(constants.MAX_VALIDATORS):
-        if place == 0 or ranked[place - 1] > rank:
-            break
-        ranked[place] = ranked[place - 1]
-        place -= 1
-    ranked[place] = rank
-    return ranked
+def _stake(owner: address, amount: uint256) -> uint256:
+    # EFFECTS
+    validators._touch(owner)
+    stake: uint256 = share_pools._deposit(validators._bond_pool(owner), msg.sender, amount)
+    validators.bonded += amount
+    stake_votes._hold(msg.sender, owner)
+    stake_votes._sync(msg.sender)
+    # INTERACTIONS
+    stake_rules._take(amount)
+    return stake

@@ -23,9 +23,10 @@ HOT_BYTES: constant(uint256) = 128
 HEAD_BYTES: constant(uint256) = 2176
 COLD_START: constant(uint256) = 2177
 COLD_BYTES: constant(uint256) = 320
+FIRST_SLOT: constant(uint256) = 2241
 FEEDS_COUNT: constant(uint256) = 2465
 FEEDS_START: constant(uint256) = 2497
-SPEC_BYTES: constant(uint256) = 576
+SPEC_BYTES: constant(uint256) = 608
 # PUSH2 length, DUP1, PUSH1 10, RETURNDATASIZE, CODECOPY, RETURNDATASIZE, RETURN: leaves what follows as code.
 WRITER_HEAD: constant(Bytes[1]) = x"61"
 WRITER_TAIL: constant(Bytes[8]) = x"80600a3d393df300"
@@ -144,17 +145,18 @@ def _write_config(
 
 @internal
 @view
-def _read_config(pointer: address) -> IAggregator.Config:
+def _read_config(pointer: address, aggregator: address) -> IAggregator.Config:
     """
     @notice Reads a config back with every field of its digest.
     @param pointer Where it lies.
+    @param aggregator The Aggregator that it was made for.
     @return The config.
     """
     hot: uint256[2] = abi_decode(slice(pointer.code, 1, 64), uint256[2])
     cold: uint256[10] = abi_decode(slice(pointer.code, COLD_START, COLD_BYTES), uint256[10])
     return IAggregator.Config(
         chainId=chain.id,
-        aggregator=self,
+        aggregator=aggregator,
         count=convert(cold[0], uint32),
         randomness=convert(cold[1], bytes32),
         anchorSlot=convert((hot[1] >> 120) & convert(max_value(uint32), uint256), uint32),
@@ -170,6 +172,36 @@ def _read_config(pointer: address) -> IAggregator.Config:
         digest=convert(hot[0], bytes32),
         pointer=pointer,
     )
+
+
+@internal
+@view
+def _first_slot(pointer: address) -> uint256:
+    """
+    @notice Reads the first slot of a config.
+    @param pointer Where the config lies.
+    @return The slot.
+    """
+    return extract32(slice(pointer.code, FIRST_SLOT, 32), 0, output_type=uint256)
+
+
+@internal
+@view
+def _rows_with(pointer: address, key: address) -> uint256:
+    """
+    @notice Finds a key in the table of a config.
+    @param pointer Where the config lies.
+    @param key The hot key.
+    @return Bit i set: row i is this key's.
+    """
+    mask: uint256 = 0
+    bit: uint256 = 1
+    rows: DynArray[IAggregator.Row, constants.MAX_VALIDATORS] = self._rows(pointer)
+    for row: IAggregator.Row in rows:
+        if row.key == key:
+            mask |= bit
+        bit = bit << 1
+    return mask
 
 
 @internal

@@ -11,14 +11,13 @@ from . import bits
 from . import config_blob
 from . import next_config
 from ..interfaces import IAggregator
+from ..interfaces import IConfigurator
 
 uses: next_config
 
 ANCHOR_TIME: immutable(uint64)
 
-# Config in force from its first slot on, and the one before it: blob address 160 | first slot 32 | revoked rows 64.
-current: uint256
-previous: uint256
+aggregator: public(address)
 configCount: public(uint256)
 pointers: HashMap[uint256, address]
 
@@ -30,7 +29,7 @@ def __init__(anchorTime: uint64):
     @param anchorTime Second at which slot 0 starts; not in the future.
     """
     # CHECKS
-    assert anchorTime != 0 and convert(anchorTime, uint256) <= block.timestamp, "aggregator: bad anchor time"
+    assert anchorTime != 0 and convert(anchorTime, uint256) <= block.timestamp, "configurator: bad anchor time"
     # EFFECTS
     ANCHOR_TIME = anchorTime
 
@@ -46,7 +45,7 @@ def configOf(count: uint256) -> IAggregator.Config:
     @param count Number of the config, from 1.
     @return The config.
     """
-    return config_blob._read_config(self._pointer_of(count))
+    return config_blob._read_config(self._pointer_of(count), self.aggregator)
 
 
 @external
@@ -69,7 +68,7 @@ def feeds() -> DynArray[uint256, 128]:
     """
     if self.configCount == 0:
         return []
-    return self._numbers_of(self.configCount)
+    return self._numbers_in(self.pointers[self.configCount])
 
 
 @external
@@ -80,7 +79,7 @@ def feedsOf(count: uint256) -> DynArray[uint256, 128]:
     @param count Number of the config, from 1.
     @return Ascending numbers.
     """
-    return self._numbers_of(count)
+    return self._numbers_in(self._pointer_of(count))
 
 
 @external
@@ -108,17 +107,27 @@ def feedSpecOf(count: uint256, number: uint256) -> IAggregator.FeedSpec:
 
 @external
 @view
-def revokedMask(count: uint256) -> uint256:
+def pointerAt(slot: uint256) -> uint256:
     """
-    @notice Rows of a config whose key was revoked since.
-    @param count Number of the config: the newest or the one before it; 0 for all others.
-    @return Bit i set: row i can sign no more.
+    @notice Where the config of a slot lies.
+    @param slot The slot.
+    @return Address of the config's code 160 | first slot 32 | zero 64; 0 for a slot before the first config.
     """
-    if count != 0 and count == self.configCount:
-        return self.current & bits.MASK_64
-    if count != 0 and count + 1 == self.configCount:
-        return self.previous & bits.MASK_64
-    return 0
+    low: uint256 = 0
+    high: uint256 = self.configCount
+    # The last config whose first slot is not after the slot.
+    for step: uint256 in range(33):
+        if low == high:
+            break
+        middle: uint256 = (low + high + 1) // 2
+        if config_blob._first_slot(self.pointers[middle]) <= slot:
+            low = middle
+        else:
+            high = middle - 1
+    if low == 0:
+        return 0
+    pointer: address = self.pointers[low]
+    return (convert(pointer, uint256) << 96) | (config_blob._first_slot(pointer) << 64)
 
 
 @external
@@ -137,59 +146,60 @@ def slotAt(timestamp: uint256) -> uint256:
 
 @internal
 def _roll(rows: DynArray[IAggregator.Row, 64]) -> uint256:
+    """
+    @notice Writes the next config and hands it to the Aggregator.
+    @param rows Validators, largest effective stake first.
+    @return First slot of the new config.
+    """
     # CHECKS
-    assert len(rows) >= convert(next_config.timing.minValidators, uint256), "aggregator: too few validators"
+    assert self.aggregator != empty(address), "configurator: no aggregator"
+    assert len(rows) >= convert(next_config.timing.minValidators, uint256), "configurator: too few validators"
+    next_config._drop_retired()
     entries: DynArray[uint256, 128] = next_config._entries()
-    assert len(entries) != 0, "aggregator: no feed listed"
+    assert len(entries) != 0, "configurator: no feed listed"
     config: IAggregator.Config = self._next_config()
     # EFFECTS
     pointer: address = empty(address)
     digest: bytes32 = empty(bytes32)
     pointer, digest = config_blob._write_config(config, rows, entries)
-    self.previous = self.current
-    self.current = (convert(pointer, uint256) << 96) | (convert(config.firstSlot, uint256) << 64)
     self.configCount = convert(config.count, uint256)
     self.pointers[convert(config.count, uint256)] = pointer
+    # INTERACTIONS
+    extcall IAggregator(self.aggregator).adopt(
+        (convert(pointer, uint256) << 96) | (convert(config.firstSlot, uint256) << 64), self._gates(entries)
+    )
     # LOG
-    log IAggregator.ConfigSet(count=config.count, digest=digest, firstSlot=config.firstSlot)
+    log IConfigurator.ConfigSet(count=config.count, digest=digest, firstSlot=config.firstSlot)
     return convert(config.firstSlot, uint256)
 
 
 @internal
-def _revoke(key: address):
-    # EFFECTS
-    self.current = self._revoked(self.current, key)
-    self.previous = self._revoked(self.previous, key)
-    # LOG
-    log IAggregator.KeyRevoked(key=key)
-
-
-@internal
 @view
-def _pointer_for(slot: uint256) -> uint256:
-    pointer: uint256 = self.current
-    if slot >= (pointer >> 64) & bits.MASK_32 and pointer != 0:
-        return pointer
-    pointer = self.previous
-    assert pointer != 0, "aggregator: no config for the slot"
-    if slot < (pointer >> 64) & bits.MASK_32:
-        return 0
-    return pointer
+def _gates(entries: DynArray[uint256, 128]) -> DynArray[uint256, 128]:
+    # Of each feed what the Aggregator judges freshness by: number 16 | zero 168 | retires at 40 | stale after 32.
+    gates: DynArray[uint256, 128] = []
+    late: uint256 = convert(next_config.timing.maxReportAge, uint256)
+    for entry: uint256 in entries:
+        number: uint256 = entry >> 160
+        spec: IAggregator.FeedSpec = config_blob._read_spec(convert(entry & bits.MASK_160, address))
+        stale: uint256 = min(convert(spec.heartbeat, uint256) + late, bits.MASK_32)
+        gates.append((number << 240) | (next_config.retirements[number] << 32) | stale)
+    return gates
 
 
 @internal
 @view
 def _pointer_of(count: uint256) -> address:
     pointer: address = self.pointers[count]
-    assert pointer != empty(address), "aggregator: unknown config"
+    assert pointer != empty(address), "configurator: unknown config"
     return pointer
 
 
 @internal
 @view
-def _numbers_of(count: uint256) -> DynArray[uint256, 128]:
+def _numbers_in(pointer: address) -> DynArray[uint256, 128]:
     found: DynArray[uint256, 128] = []
-    entries: DynArray[uint256, 128] = config_blob._entries(self._pointer_of(count))
+    entries: DynArray[uint256, 128] = config_blob._entries(pointer)
     for entry: uint256 in entries:
         found.append(entry >> 160)
     return found
@@ -199,33 +209,33 @@ def _numbers_of(count: uint256) -> DynArray[uint256, 128]:
 @view
 def _spec_of(count: uint256, number: uint256) -> IAggregator.FeedSpec:
     spec: address = config_blob._find_spec(self._pointer_of(count), number)
-    assert spec != empty(address), "aggregator: unknown feed"
+    assert spec != empty(address), "configurator: unknown feed"
     return config_blob._read_spec(spec)
 
 
 @internal
 @view
 def _slot_at(timestamp: uint256) -> uint256:
-    assert timestamp >= convert(ANCHOR_TIME, uint256), "aggregator: before slot 0"
+    assert timestamp >= convert(ANCHOR_TIME, uint256), "configurator: before slot 0"
     low: uint256 = 0
     high: uint256 = self.configCount
     config: IAggregator.Config = empty(IAggregator.Config)
     config.slotSeconds = next_config.timing.slotSeconds
     if high != 0:
         # Before its first slot the first config's grid holds, counted from slot 0.
-        config.slotSeconds = config_blob._read_config(self.pointers[1]).slotSeconds
+        config.slotSeconds = config_blob._read_config(self.pointers[1], self.aggregator).slotSeconds
     config.anchorTime = ANCHOR_TIME
     # The last config whose anchor time is not after the timestamp.
     for step: uint256 in range(33):
         if low == high:
             break
         middle: uint256 = (low + high + 1) // 2
-        if convert(config_blob._read_config(self.pointers[middle]).anchorTime, uint256) <= timestamp:
+        if convert(config_blob._read_config(self.pointers[middle], self.aggregator).anchorTime, uint256) <= timestamp:
             low = middle
         else:
             high = middle - 1
     if low != 0:
-        config = config_blob._read_config(self.pointers[low])
+        config = config_blob._read_config(self.pointers[low], self.aggregator)
     return convert(config.anchorSlot, uint256) + (timestamp - convert(config.anchorTime, uint256)) // convert(
         config.slotSeconds, uint256
     )
@@ -238,17 +248,17 @@ def _next_config() -> IAggregator.Config:
     old.anchorTime = ANCHOR_TIME
     old.slotSeconds = timing.slotSeconds
     if self.configCount != 0:
-        old = config_blob._read_config(self.pointers[self.configCount])
+        old = config_blob._read_config(self.pointers[self.configCount], self.aggregator)
         assert block.timestamp > convert(old.anchorTime, uint256) + convert(old.maxReportAge, uint256) and (
             block.timestamp > convert(old.anchorTime, uint256) + convert(timing.maxReportAge, uint256)
-        ), "aggregator: config is still settling"
+        ), "configurator: config is still settling"
     seconds: uint256 = convert(old.slotSeconds, uint256)
     passed: uint256 = (block.timestamp - convert(old.anchorTime, uint256)) // seconds
     lead: uint256 = (convert(timing.confirmation, uint256) + seconds - 1) // seconds + 2
     first: uint256 = convert(old.anchorSlot, uint256) + passed + lead
     return IAggregator.Config(
         chainId=chain.id,
-        aggregator=self,
+        aggregator=self.aggregator,
         count=convert(self.configCount + 1, uint32),
         randomness=block.prevrandao,
         anchorSlot=convert(first, uint32),
@@ -264,18 +274,3 @@ def _next_config() -> IAggregator.Config:
         digest=empty(bytes32),
         pointer=empty(address),
     )
-
-
-@internal
-@view
-def _revoked(pointer: uint256, key: address) -> uint256:
-    if pointer == 0:
-        return 0
-    mask: uint256 = 0
-    bit: uint256 = 1
-    rows: DynArray[IAggregator.Row, 64] = config_blob._rows(convert(pointer >> 96, address))
-    for row: IAggregator.Row in rows:
-        if row.key == key:
-            mask |= bit
-        bit = bit << 1
-    return pointer | mask

@@ -73,10 +73,7 @@ def vectorWord(number: uint256, round: uint256) -> uint256:
     @param round Round of that feed.
     @return The vector word, 0 if the round is unknown or the feed has no vector.
     """
-    word: uint256 = self._round_word(number, round)
-    if word & VECTOR_BIT == 0:
-        return 0
-    return self.ring[(number + 1) * constants.RING + round % constants.RING]
+    return self._vector_of(number, round, self._round_word(number, round))
 
 
 @external
@@ -147,6 +144,7 @@ def _store(report: uint256[6]) -> uint256:
                     follows = word & SPECIAL_BITS
                 if word & INVALID_BIT != 0:
                     head |= 1 << unsafe_add(field, 31)
+                    log IAggregator.FeedInvalid(number=number, slot=slot, word=word)
                     continue
             head = unsafe_add(head, 1 << field)
             place = unsafe_add(unsafe_mul(number, constants.RING), (head >> field) & 1023)
@@ -170,6 +168,31 @@ def _is_news(slot: uint256, pages: uint256, numbers: uint256[2]) -> bool:
             if slot > self.heads[page] & bits.MASK_32:
                 return True
     return False
+
+
+@internal
+@view
+def _newest(number: uint256) -> (uint256, uint256, bool):
+    # Round, stored word (both 0 before the first round), and whether the last report called the feed INVALID.
+    head: uint256 = self._head(number)
+    round: uint256 = (head >> 32) & bits.MASK_31
+    if round == 0:
+        return 0, 0, head & INVALID_HEAD != 0
+    return round, self.ring[number * constants.RING + round % constants.RING], head & INVALID_HEAD != 0
+
+
+@internal
+@view
+def _last_slot(number: uint256) -> uint256:
+    return self._head(number) & bits.MASK_32
+
+
+@internal
+@view
+def _vector_of(number: uint256, round: uint256, word: uint256) -> uint256:
+    if word & VECTOR_BIT == 0:
+        return 0
+    return self.ring[(number + 1) * constants.RING + round % constants.RING]
 
 
 @internal

@@ -177,7 +177,7 @@ def _specs(
     value = round(listing * 10**8)
     shared = {
         "base": name32(base), "quote": name32(quote), "heartbeat": width, "sources": source_list_hash(names),
-        "min_sources": 1, "methodology": name32("backtest"), "max_dispersion": 50_000,
+        "min_sources": 1, "min_observers": 1, "methodology": name32("backtest"), "max_dispersion": 50_000,
     }  # fmt: skip
     specs = [price_spec(PRICE, min_value=max(1, value // 100), max_value=value * 100, **shared)]
     number = 1

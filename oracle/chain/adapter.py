@@ -25,7 +25,7 @@ from contracts import constant_int
 from oracle.chain.rpc import Rpc
 from oracle.chain.transactions import GWEI, FeePolicy, PendingStore, Transactions
 from oracle.config import ChainSettings
-from oracle.consensus.events import AttestedReport, Head
+from oracle.consensus.events import AttestedReport, ChainHeads, Head
 from oracle.consensus.messages import Report
 from oracle.consensus.network import FeedId, FeedKind, FeedSpec, NetworkConfig, Slot, Stake, ValidatorRow
 from oracle.consensus.words import FeedWord, bits_of, unpack_vector, unpack_word
@@ -38,8 +38,8 @@ CONFIG_TYPE = (
     "address)"
 )
 SPEC_TYPE = (
-    "(uint16,uint8,uint8,uint8,bytes32,bytes32,uint32,uint32,uint32,int128,int128,uint32,uint32,uint32,uint8,uint16,"
-    "bytes32,bytes32)"
+    "(uint16,uint8,uint8,uint8,bytes32,bytes32,uint32,uint32,uint32,int128,int128,uint32,uint32,uint32,uint8,uint8,"
+    "uint16,bytes32,bytes32)"
 )
 TABLE_TYPE = "(address,uint96)[]"
 HEAD_TYPE = "(bool,uint32,uint32)"
@@ -102,14 +102,15 @@ def encode_call(signature: str, *values: object) -> bytes:
 
 
 class ChainAdapter:
-    """One chain's Aggregator and Staking seen through one RPC. Make it with `connect`."""
+    """One chain's Aggregator, Configurator and Staking seen through one RPC. Make it with `connect`."""
 
-    __slots__ = ("_aggregator", "_configs", "_rpc", "_staking", "_transactions", "chain_id", "url")
+    __slots__ = ("_aggregator", "_configs", "_configurator", "_rpc", "_staking", "_transactions", "chain_id", "url")
 
     def __init__(
         self, rpc: Rpc, chain_id: int, aggregator: bytes, staking: bytes, transactions: Transactions | None
     ) -> None:
         self._rpc, self._aggregator, self._staking, self._transactions = rpc, aggregator, staking, transactions
+        self._configurator = bytes(20)
         self.chain_id, self.url = chain_id, rpc.url
         self._configs: dict[int, NetworkConfig] = {}
 
@@ -150,26 +151,27 @@ class ChainAdapter:
                     f"correct [chain] {name}"
                 )
         try:
-            (bound,) = await self._read([("staking()", ())], "address")
+            bound, configurator = await self._read([("staking()", ()), ("configurator()", ())], "address")
         except Reverted as reverted:
             raise NoSuchContract(
                 f"{self.url}: {to_checksum_address(self._aggregator)} is no Aggregator; correct [chain] aggregator"
             ) from reverted
         if bound != to_checksum_address(self._staking).lower():
             raise NoSuchContract(f"{self.url}: the aggregator takes its table from {bound}; correct [chain] staking")
+        self._configurator = _address(configurator)
 
     # Configs
 
     async def config_count(self) -> int:
         """Number of the newest config; 0 before the first."""
-        (count,) = await self._read([("configCount()", ())], "uint256")
+        (count,) = await self._read([("configCount()", ())], "uint256", to=self._configurator)
         return int(count)
 
     async def network_configs(self) -> tuple[NetworkConfig, ...]:
         """The newest config and the one before it (what slots before its `first_slot` still need), ascending."""
         count = await self.config_count()
         if count == 0:
-            raise ChainFault(f"{self.url}: the aggregator has no config yet; list feeds and call Staking.rollEpoch()")
+            raise ChainFault(f"{self.url}: the network has no config yet; list feeds and call Staking.rollEpoch()")
         return tuple([await self.network_config(number) for number in range(max(1, count - 1), count + 1)])
 
     async def network_config(self, count: int | None = None) -> NetworkConfig:
@@ -182,7 +184,7 @@ class ChainAdapter:
             return (await self.network_configs())[-1]
         outputs = await self._call([
             ("configOf(uint256)", (count,)), ("table(uint256)", (count,)), ("feedsOf(uint256)", (count,)),
-        ])  # fmt: skip
+        ], to=self._configurator)  # fmt: skip
         fields = self._decode(CONFIG_TYPE, outputs[0])
         known = self._configs.get(count)
         if known is None or known.digest != fields[14]:
@@ -193,7 +195,8 @@ class ChainAdapter:
     async def _build_config(self, count: int, fields: Sequence[Any], table: bytes, feeds: bytes) -> NetworkConfig:
         rows = self._decode(TABLE_TYPE, table)
         numbers = self._decode("uint256[]", feeds)
-        specs = await self._read([("feedSpecOf(uint256,uint256)", (count, number)) for number in numbers], SPEC_TYPE)
+        calls = [("feedSpecOf(uint256,uint256)", (count, number)) for number in numbers]
+        specs = await self._read(calls, SPEC_TYPE, to=self._configurator)
         try:
             config = NetworkConfig(
                 chain_id=fields[0], aggregator=_address(fields[1]), count=fields[2], randomness=fields[3],
@@ -220,7 +223,7 @@ class ChainAdapter:
             )  # fmt: skip
         slot, observed_at, root = PROBE
         probe = Report(config.digest, Slot(slot), observed_at, root).digest(config)
-        call = ("reportDigest(uint256,uint256,uint256,bytes32)", (count, slot, observed_at, root))
+        call = ("reportDigest(bytes32,uint256,uint256,bytes32)", (config.digest, slot, observed_at, root))
         (theirs,) = await self._read([call], "bytes32")
         if probe != theirs:
             raise WrongChain(
@@ -230,7 +233,7 @@ class ChainAdapter:
 
     async def revoked(self, count: int) -> frozenset[int]:
         """Rows of a config whose key was revoked since: the Aggregator refuses a report that one of them signed."""
-        (mask,) = await self._read([("revokedMask(uint256)", (count,))], "uint256")
+        (mask,) = await self._read([("revokedMask(uint256)", (count,))], "uint256", to=self._configurator)
         return frozenset(bits_of(mask))
 
     async def endpoints(self, config: NetworkConfig) -> dict[bytes, str]:
@@ -269,9 +272,21 @@ class ChainAdapter:
         )
 
     async def heads(self, config: NetworkConfig) -> Mapping[FeedId, Head]:
-        """Heads of all feeds that were ever stored, by number: the answer to `ReadHeads`."""
+        """Heads of all feeds that were ever stored, by number."""
         readings = await self.readings(config.feeds)
         return {reading.spec.number: head for reading in readings if (head := reading.head) is not None}
+
+    async def chain_heads(self, config: NetworkConfig) -> ChainHeads:
+        """The answer to `ReadHeads`: heads, rows whose key was revoked, feeds asked for since they were last stored."""
+        heads, revoked = await self.heads(config), await self.revoked(config.count)
+        calls = [("requestedSlot(uint256)", (feed.number,)) for feed in config.feeds]
+        slots = await self._read(calls, "uint256")
+        requested = frozenset(
+            feed.number
+            for feed, slot in zip(config.feeds, slots, strict=True)
+            if slot > (head.slot if (head := heads.get(feed.number)) is not None else 0)
+        )
+        return ChainHeads(heads, requested, revoked)
 
     async def chain_time(self) -> int:
         """Timestamp of the latest block, seconds."""

@@ -18,6 +18,7 @@ from contracts.artifacts import artifact
 from oracle.consensus.network import FeedSpec
 from oracle.errors import ChainFault
 
+WEEK = 7 * 86_400
 GAS_LIMIT = 16_000_000
 """Gas given to each transaction: estimating would double the work, and unused gas costs nothing."""
 
@@ -48,7 +49,9 @@ class Core:
 
     token: Contract
     staking: Contract
+    configurator: Contract
     aggregator: Contract
+    slashing: Contract
     owner: ChecksumAddress
 
 
@@ -85,25 +88,32 @@ def deploy_core(
     supply: int,
     min_self_bond: int,
     epoch_seconds: int = 0,
+    evidence_seconds: int = WEEK,
+    vote_seconds: int = WEEK,
     anchor_time: int | None = None,
 ) -> Core:
-    """Deploy token, Staking and Aggregator and tie them together; `sender` holds the supply and owns all roles.
+    """Deploy the core and tie it together; `sender` holds the supply and owns all roles.
 
-    `supply` and `min_self_bond` in the token's smallest unit. `anchor_time`: second at which slot 0 starts (None: the
-    newest block's). No feed is listed and no config rolled yet.
+    `supply` and `min_self_bond` in the token's smallest unit. `evidence_seconds`: how long a double signature can be
+    proved; `vote_seconds`: the longest vote that staked tokens have to outlast. `anchor_time`: second at which slot 0
+    starts (None: the newest block's). No feed is listed and no config rolled yet.
     """
     start = w3.eth.get_block("latest")["timestamp"] if anchor_time is None else anchor_time
     token = deploy(w3, sender, "OracleToken", supply)
-    staking = deploy(w3, sender, "Staking", token.address, min_self_bond, epoch_seconds)
-    aggregator = deploy(w3, sender, "Aggregator", staking.address, astuple(timing), start)
-    send(w3, staking.functions.setAggregator(aggregator.address), sender)
-    return Core(token, staking, aggregator, Web3.to_checksum_address(sender))
+    rules = (min_self_bond, epoch_seconds, evidence_seconds, vote_seconds)
+    staking = deploy(w3, sender, "Staking", token.address, rules)
+    configurator = deploy(w3, sender, "Configurator", staking.address, astuple(timing), start)
+    aggregator = deploy(w3, sender, "Aggregator", configurator.address)
+    slashing = deploy(w3, sender, "Slashing", staking.address)
+    send(w3, configurator.functions.setAggregator(aggregator.address), sender)
+    send(w3, staking.functions.setNetwork(aggregator.address, slashing.address), sender)
+    return Core(token, staking, configurator, aggregator, slashing, Web3.to_checksum_address(sender))
 
 
 def list_feeds(w3: Web3, core: Core, specs: Sequence[FeedSpec]) -> None:
     """List feeds (or their changed specs) for the next config, as the owner."""
     for spec in specs:
-        send(w3, core.aggregator.functions.listFeed(astuple(spec)), core.owner)
+        send(w3, core.configurator.functions.listFeed(astuple(spec)), core.owner)
 
 
 def register_validator(
@@ -121,8 +131,8 @@ def register_validator(
 def roll_epoch(w3: Web3, core: Core, sender: str) -> int:
     """Roll the epoch, which anyone may do, and return the first slot of the new config."""
     send(w3, core.staking.functions.rollEpoch(), sender)
-    count = core.aggregator.functions.configCount().call()
-    return int(core.aggregator.functions.configOf(count).call()[7])
+    count = core.configurator.functions.configCount().call()
+    return int(core.configurator.functions.configOf(count).call()[7])
 
 
 def deploy_feed(w3: Web3, sender: str, aggregator: Contract, number: int) -> Contract:

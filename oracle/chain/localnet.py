@@ -7,9 +7,9 @@ registers validators with known keys and makes attested reports. No node, no con
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from eth.constants import GENESIS_PARENT_HASH
 from eth_hash.auto import keccak
@@ -57,7 +57,7 @@ def price_spec(number: int, **changes: Any) -> FeedSpec:
         "number": number, "kind": FeedKind.PRICE, "decimals": 8, "outcomes": 0, "base": name32(f"S{number}"),
         "quote": name32("USD"), "horizon": 0, "heartbeat": 3600, "deviation": 5_000, "min_value": 1,
         "max_value": 10**20, "max_dispersion": 20_000, "jump": 100_000, "veto_band": 40_000, "min_sources": 1,
-        "max_family_share": 10_000, "methodology": name32("test"), "sources": name32("test"),
+        "min_observers": 1, "max_family_share": 10_000, "methodology": name32("test"), "sources": name32("test"),
     }  # fmt: skip
     return FeedSpec(**(fields | changes))
 
@@ -89,6 +89,32 @@ def sample_words(feeds: Iterable[FeedSpec], value: int, flags: int = 0) -> dict[
             rest = [10_000 // spec.outcomes] * (spec.outcomes - 1)
             words[spec.number + 1] = pack_vector(spec, [10_000 - sum(rest), *rest])
     return words
+
+
+class Chain(Protocol):
+    """A chain that a `LocalNet` can stand on: `LocalChain` (py-evm) or `oracle.chain.anvil.AnvilChain` (revm)."""
+
+    w3: Web3
+    accounts: list[ChecksumAddress]
+
+    @property
+    def now(self) -> int:
+        """Second of the next block."""
+
+    def move_to(self, second: int) -> None:
+        """Give the next block this time."""
+
+    def snapshot(self) -> Any:
+        """Remember the chain as it is now, for `revert`."""
+
+    def revert(self, taken: Any) -> None:
+        """Go back to a snapshot, time included."""
+
+    def rewound(self) -> AbstractContextManager[None]:
+        """Undo whatever happens inside."""
+
+    def set_storage(self, contract: str, values: Mapping[int, int]) -> None:
+        """Write storage words directly."""
 
 
 class LocalChain:
@@ -177,7 +203,7 @@ class Draft:
 class LocalNet:
     """A deployed network with the validators' keys in hand. `config` is what the chain last rolled."""
 
-    chain: LocalChain
+    chain: Chain
     core: Core
     keys: dict[bytes, HotKey] = field(default_factory=dict)
     config: NetworkConfig | None = None
@@ -189,7 +215,7 @@ class LocalNet:
         feeds: Sequence[FeedSpec],
         *,
         timing: Timing = MINUTE,
-        chain: LocalChain | None = None,
+        chain: Chain | None = None,
     ) -> LocalNet:
         """Deploy, register one validator a stake (in whole tokens), list the feeds, roll, and go to the first slot."""
         place = LocalChain() if chain is None else chain
@@ -215,13 +241,13 @@ class LocalNet:
     def roll(self) -> NetworkConfig:
         """Roll the epoch and move the clock into the first slot of the new config."""
         roll_epoch(self.chain.w3, self.core, self.core.owner)
-        config = self.config = self.read_config(self.core.aggregator.functions.configCount().call())
+        config = self.config = self.read_config(self.core.configurator.functions.configCount().call())
         self.chain.move_to(config.slot_start_ms(config.first_slot) // 1000 + 1)
         return config
 
     def read_config(self, count: int) -> NetworkConfig:
         """Rebuild config `count` from the chain's views, as a node does."""
-        view = self.core.aggregator.functions
+        view = self.core.configurator.functions
         fields = view.configOf(count).call()
         rows = tuple(ValidatorRow(bytes.fromhex(key[2:]), stake) for key, stake in view.table(count).call())
         specs = []

@@ -210,7 +210,8 @@ def aggregate_feed(spec: FeedSpec, seen: Weighted, total_stake: int) -> FeedResu
     dispersion = _dispersion(spec, seen, value, components)
     too_wide = not sound or _too_wide(spec, dispersion, value)
     flags = vector | _bounds_flags(spec, seen, value, too_wide)
-    if not has_quorum(observing, total_stake) or _distinct_sources(seen) < spec.min_sources:
+    few = len(seen) < spec.min_observers or _distinct_sources(seen) < spec.min_sources
+    if few or not has_quorum(observing, total_stake):
         flags |= FLAG_TURNOUT | FLAG_INVALID
     if weighted_median([(stake, item.family_share) for stake, item in seen]) > spec.max_family_share:
         flags |= FLAG_FAMILY | FLAG_INVALID

@@ -44,7 +44,7 @@ MS = 1000
 
 _FEED_TYPES = [
     *("uint16", "uint8", "uint8", "uint8", "bytes32", "bytes32", "uint32", "uint32", "uint32", "int128", "int128"),
-    *("uint32", "uint32", "uint32", "uint8", "uint16", "bytes32", "bytes32"),
+    *("uint32", "uint32", "uint32", "uint8", "uint8", "uint16", "bytes32", "bytes32"),
 ]
 _CONFIG_TYPES = [
     *("uint256", "address", "uint32", "bytes32", "uint32", "uint64", "uint32", "uint32", "uint32", "uint32", "uint32"),
@@ -66,8 +66,9 @@ class FeedSpec:
 
     `base`, `quote`: 32 bytes, ASCII padded on the right (event: base = question id, quote = zero). `horizon`: seconds,
     forecasts only. `heartbeat`: seconds. `deviation`, `max_dispersion`, `jump`, `veto_band`: parts per million,
-    relative for prices, absolute in 1e-6 for forecasts (log return) and events (probability). `max_family_share`:
-    basis points. Raises BadFeedSpec.
+    relative for prices, absolute in 1e-6 for forecasts (log return) and events (probability). `min_sources`,
+    `min_observers`: least number of distinct sources and of validators behind a value. `max_family_share`: basis
+    points. Raises BadFeedSpec.
     """
 
     number: FeedId
@@ -85,6 +86,7 @@ class FeedSpec:
     jump: int
     veto_band: int
     min_sources: int
+    min_observers: int
     max_family_share: int
     methodology: bytes
     sources: bytes
@@ -92,6 +94,7 @@ class FeedSpec:
     def __post_init__(self) -> None:
         """Check each field against its type and its kind."""
         limits = {"number": MAX_FEED_NUMBER, "decimals": 255, "min_sources": 64, "max_family_share": BPS}
+        limits["min_observers"] = MAX_VALIDATORS
         limits |= dict.fromkeys(("horizon", "heartbeat", "deviation", "max_dispersion", "jump", "veto_band"), 2**32 - 1)
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
@@ -135,7 +138,7 @@ class FeedSpec:
         values = (
             self.number, int(self.kind), self.decimals, self.outcomes, self.base, self.quote, self.horizon,
             self.heartbeat, self.deviation, self.min_value, self.max_value, self.max_dispersion, self.jump,
-            self.veto_band, self.min_sources, self.max_family_share, self.methodology, self.sources,
+            self.veto_band, self.min_sources, self.min_observers, self.max_family_share, self.methodology, self.sources,
         )  # fmt: skip
         return keccak(abi_encode(_FEED_TYPES, values))
 

@@ -69,6 +69,7 @@ def small_feed(number: int, kind: FeedKind, slot_seconds: int, outcomes: int = 2
         jump=100_000,
         veto_band=400_000,
         min_sources=1,
+        min_observers=1,
         max_family_share=10_000,
         methodology=bytes(32),
         sources=bytes(32),

@@ -89,7 +89,8 @@ def feed_specs(listing_price: float) -> tuple[FeedSpec, ...]:
     price = FeedSpec(
         number=PRICE, kind=FeedKind.PRICE, decimals=DECIMALS, outcomes=0, base=_name("EUR"), quote=_name("USD"),
         horizon=0, heartbeat=HOUR_S, deviation=100, min_value=value // 100, max_value=value * 100,
-        max_dispersion=5_000, jump=20_000, veto_band=10_000, min_sources=2, max_family_share=10_000,
+        max_dispersion=5_000, jump=20_000, veto_band=10_000, min_sources=2, min_observers=3,
+        max_family_share=10_000,
         methodology=keccak(b"Dodona demo: median of fresh sources, stake-weighted median of validators"),
         sources=source_list_hash(SOURCES),
     )  # fmt: skip

@@ -6,24 +6,24 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from eth_tester.exceptions import TransactionFailed
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from contracts import constant_int
+from oracle.chain.deploy import send
 from oracle.chain.localnet import Draft, LocalNet, sample_words
 from oracle.consensus.network import NetworkConfig
-from oracle.consensus.words import pack_blob, page_words
+from oracle.consensus.words import pack_blob, page_words, unpack_word
+from tests.contracts.machines import CountedMachine, run_machine
 
-ATTACKS = ("minority", "other slot", "other digest", "flipped", "future")
+ATTACKS = (
+    "minority", "other slot", "other digest", "other chain", "other contract", "flipped", "future", "forged bitmap",
+    "duplicated signer", "high s", "zero signature", "truncated", "padded",
+)  # fmt: skip
 INVALID = constant_int("FLAG_INVALID")
+PAUSED, STALE, EMPTY = (constant_int(f"STATUS_{name}") for name in ("PAUSED", "STALE", "EMPTY"))
+DAY, WEEK = constant_int("PAUSE_SECONDS"), constant_int("PAUSE_INTERVAL")
+GUARDIAN = 70
 
 
 @dataclass
@@ -56,9 +56,14 @@ class Model:
                 self.round_slots[feed.number, round_] = draft.slot
         return moved
 
+    def page_slot(self, number: int) -> int:
+        """The last slot of a page's feeds: they share it."""
+        page = number // 4
+        return max((slot for feed, slot in self.slots.items() if feed // 4 == page), default=0)
 
-class AggregatorMachine(RuleBasedStateMachine):
-    """Reports in any order and of any age, replays, subsets, conflicts, forgeries, rolls and revocations."""
+
+class AggregatorMachine(CountedMachine):
+    """Reports in any order and of any age, replays, conflicts, forgeries, pulls, pauses, rolls, revocations."""
 
     net: LocalNet  # set by the test
 
@@ -70,7 +75,10 @@ class AggregatorMachine(RuleBasedStateMachine):
         self.model = Model()
         self.drafts: list[tuple[Draft, NetworkConfig]] = []
         self.revoked: set[bytes] = set()
+        self.paused: dict[int, int] = {}
         self.value = 1_000
+        guardian = self.net.chain.accounts[GUARDIAN]
+        send(self.net.chain.w3, self.aggregator().functions.setGuardian(guardian), self.net.core.owner)
 
     def teardown(self) -> None:
         if hasattr(self, "taken"):
@@ -134,6 +142,70 @@ class AggregatorMachine(RuleBasedStateMachine):
         self.now_net.transmit(blob)
 
     @precondition(lambda self: self.drafts)
+    @rule(first=st.integers(1, 7), second=st.integers(1, 7))
+    def push_conflicting_reports(self, first: int, second: int) -> None:
+        """More than 2/3 sign two reports of one slot: each page takes the one that comes first, and only that."""
+        draft, config = self.drafts[-1]
+        self.value += 1
+        other = replace(draft, pages=self.now_net.draft(sample_words(config.feeds, self.value)).pages)
+        self.send(draft, config, first)
+        self.send(other, config, second)
+        self.drafts.append((other, config))
+
+    @precondition(lambda self: self.drafts)
+    @rule(pick=st.integers(0, 5), feed=st.integers(0, 5), max_age=st.sampled_from([0, 30, 60, 150, 10**6]))
+    def verify(self, pick: int, feed: int, max_age: int) -> None:
+        """A report that is only read says what was signed, or is refused for the reason that the model knows."""
+        draft, config = self.drafts[-1 - pick % len(self.drafts)]
+        number = config.feeds[feed].number
+        blob = self.blob(draft, config, self.good_signers(config), 7)
+        call = self.aggregator().functions.verify(blob, number, max_age)
+        reason = self.why_not(draft, config, number, max_age)
+        if reason:
+            with pytest.raises(TransactionFailed, match=reason + "$"):
+                call.call({}, "pending")
+            return
+        word = unpack_word(page_words(draft.pages[config.pages.index(number // 4)])[number % 4])
+        assert call.call({}, "pending")[:4] == (number, draft.slot, draft.observed_at, word.value)
+
+    def why_not(self, draft: Draft, config: NetworkConfig, number: int, max_age: int) -> str:
+        """The reason for which `verify` must refuse a draft; empty if it must not."""
+        age = self.now_net.chain.now - draft.observed_at
+        if self.is_paused(number):
+            return "aggregator: paused"
+        outdated = len(self.configs) > 1 and draft.slot < self.configs[-2].first_slot
+        if outdated or age > config.max_report_age:
+            return "aggregator: report too old"
+        if not self.has_quorum(config, self.good_signers(config)):
+            return "aggregator: no quorum"
+        if age > max_age:
+            return "aggregator: report too old"
+        if draft.slot < self.model.page_slot(number):
+            return "aggregator: older than stored"
+        word = page_words(draft.pages[config.pages.index(number // 4)])[number % 4]
+        return "aggregator: invalid" if word >> 48 & INVALID else ""
+
+    @rule(number=st.sampled_from([0, 1, 2, 4, 7, 9, None]), wait=st.sampled_from([0, 60, DAY, WEEK]))
+    def pause(self, number: int | None, wait: int) -> None:
+        """The guardian pauses a feed or all (None), if it may by now."""
+        chain, key = self.now_net.chain, -1 if number is None else number
+        if wait > 60 and self.value % 4:
+            wait = 0  # time that runs away makes every report too old: let it happen seldom
+        chain.move_to(chain.now + wait)
+        functions = self.aggregator().functions
+        call = functions.pauseAll() if number is None else functions.pause(number)
+        if key in self.paused and chain.now < self.paused[key] + WEEK:
+            with pytest.raises(TransactionFailed, match="aggregator: paused less than a week ago"):
+                call.call({"from": chain.accounts[GUARDIAN]}, "pending")
+            return
+        self.paused[key] = chain.now
+        send(chain.w3, call, chain.accounts[GUARDIAN])
+
+    def is_paused(self, number: int) -> bool:
+        now = self.now_net.chain.now
+        return any(now < self.paused[key] + DAY for key in (-1, number) if key in self.paused)
+
+    @precondition(lambda self: self.drafts)
     @rule(attack=st.sampled_from(ATTACKS), at=st.integers(0, 10**6))
     def attack(self, attack: str, at: int) -> None:
         """A forgery never moves anything."""
@@ -146,12 +218,33 @@ class AggregatorMachine(RuleBasedStateMachine):
             draft = replace(draft, slot=draft.slot + 1)
         elif attack == "other digest":
             config = replace(config, count=config.count + 1)
+        elif attack == "other chain":
+            config = replace(config, chain_id=config.chain_id + 1)
+        elif attack == "other contract":
+            config = replace(config, aggregator=config.aggregator[::-1])
         elif attack == "future":
             draft = replace(draft, slot=draft.slot + 10**6, observed_at=draft.observed_at + 60 * 10**6)
-        blob = bytearray(self.blob(draft, config, signers, 7))
+        if attack in ("forged bitmap", "duplicated signer", "high s", "zero signature"):
+            self.refused(self.forged(attack, draft, config))
+            return
+        blob = bytearray(self.blob(draft, config, signers, 7 if attack != "truncated" else 1))
         if attack == "flipped":
             blob[at % len(blob)] ^= 1 + at % 255
+        elif attack == "truncated":
+            blob = blob[: 32 + at % (len(blob) - 32)]
+        elif attack == "padded":
+            blob += bytes(1 + at % 64)
         self.refused(bytes(blob))
+
+    def forged(self, attack: str, draft: Draft, config: NetworkConfig) -> bytes:
+        """Two honest signatures, and a third one that is none."""
+        (one, two, *_), rows = self.now_net.sign(draft, range(2), config), len(config.rows)
+        high = one[1][:32] + (2**255 - 1).to_bytes(32)
+        third = {
+            "forged bitmap": (rows - 1, two[1]), "duplicated signer": (rows - 1, one[1]),
+            "high s": (rows - 1, high), "zero signature": (rows - 1, bytes(64)),
+        }[attack]  # fmt: skip
+        return pack_blob(draft.slot, draft.observed_at, [one, two, third], draft.pages, 7)
 
     def refused(self, blob: bytes) -> None:
         """Reverts, or is a no-op because nothing in it is new."""
@@ -166,7 +259,7 @@ class AggregatorMachine(RuleBasedStateMachine):
         chain, last = self.now_net.chain, self.configs[-1]
         settled = last.anchor_time + last.max_report_age
         if chain.now <= settled:
-            with pytest.raises(TransactionFailed, match="aggregator: config is still settling"):
+            with pytest.raises(TransactionFailed, match="configurator: config is still settling"):
                 self.now_net.core.staking.functions.rollEpoch().call({}, "pending")
             return
         if len(last.rows) - len(self.revoked & {row.address for row in last.rows}) < 3:
@@ -200,14 +293,11 @@ class AggregatorMachine(RuleBasedStateMachine):
             assert slots == sorted(set(slots)), "slots strictly increase, at most one round a slot"
             if newest:
                 assert view.slotOf(number, newest).call() == slots[-1]
+            status = view.status(number).call({}, "pending")
+            assert bool(status & PAUSED) == self.is_paused(number)
+            assert bool(status & EMPTY) == (newest == 0) and (newest > 0 or status & STALE)
 
 
 def test_aggregator__any_order_of_steps__equals_the_model(first_net):
     AggregatorMachine.net = first_net
-    run_state_machine_as_test(
-        AggregatorMachine,
-        settings=settings(
-            max_examples=6, stateful_step_count=20, deadline=None, phases=(Phase.explicit, Phase.generate),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    run_machine(AggregatorMachine, 0.4)

@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import encode
 
 from contracts.artifacts import artifact
-from oracle.chain.deploy import contract_at, deploy, list_feeds, send
+from oracle.chain.deploy import deploy, deploy_core, list_feeds, send
 from oracle.chain.localnet import (
     GENESIS_TIME,
     MINUTE,
@@ -31,11 +31,11 @@ def spec_tuple(number, **changes):
 
 
 def test_config__as_rolled__hashes_to_the_python_digest(net, ask):
-    fields = ask(net.core.aggregator, "configOf", 1)
+    fields = ask(net.core.configurator, "configOf", 1)
     assert fields[14] == net.active.digest
     assert (fields[12], fields[13]) == (net.active.table_hash, net.active.feeds_hash)
-    assert ask(net.core.aggregator, "configCount") == 1
-    assert [row[1] for row in ask(net.core.aggregator, "table", 1)] == [int(s * TOKEN) for s in (22.5, 22.5, 20, 10)]
+    assert ask(net.core.configurator, "configCount") == 1
+    assert [row[1] for row in ask(net.core.configurator, "table", 1)] == [int(s * TOKEN) for s in (22.5, 22.5, 20, 10)]
     code = net.chain.w3.eth.get_code(fields[15])
     assert code[0] == 0, "the table must not run"
 
@@ -43,30 +43,37 @@ def test_config__as_rolled__hashes_to_the_python_digest(net, ask):
 def test_config__first_slot__is_confirmation_and_two_slots_ahead(net, ask):
     net.chain.move_to(net.chain.now + 600)
     for confirmation, lead in ((0, 2), (1, 3), (60, 3), (61, 4)):
-        send(net.chain.w3, net.core.aggregator.functions.stageTiming(
+        send(net.chain.w3, net.core.configurator.functions.stageTiming(
             astuple(replace(MINUTE, confirmation=confirmation))), net.core.owner)  # fmt: skip
-        here = ask(net.core.aggregator, "slotAt", net.chain.now)
+        here = ask(net.core.configurator, "slotAt", net.chain.now)
         assert ask(net.core.staking, "rollEpoch") == here + lead
 
 
 def test_config__randomness__is_of_the_block_of_the_roll(net, ask):
-    count = ask(net.core.aggregator, "configCount")
-    mix = net.chain.backend.chain.get_canonical_head().mix_hash
-    assert ask(net.core.aggregator, "configOf", count)[3] == mix == net.active.randomness
+    count = ask(net.core.configurator, "configCount")
+    mix = bytes(net.chain.w3.eth.get_block("latest")["mixHash"])
+    assert ask(net.core.configurator, "configOf", count)[3] == mix == net.active.randomness
 
 
 def test_roll__stranger__reverts(net, ask, reverts):
     for name, argument in (("roll", [(net.chain.accounts[1], 5)]), ("revoke", net.chain.accounts[1])):
         for sender in (net.core.owner, net.chain.accounts[9]):
-            with reverts("aggregator: caller is not staking"):
-                ask(net.core.aggregator, name, argument, sender=sender)
+            with reverts("configurator: caller is not staking"):
+                ask(net.core.configurator, name, argument, sender=sender)
+
+
+def test_adopt__stranger__reverts(net, ask, reverts):
+    for sender in (net.core.owner, net.chain.accounts[9]):
+        for name, arguments in (("adopt", (1, [])), ("revoke", (net.chain.accounts[1], 1, 1))):
+            with reverts("aggregator: caller is not the configurator"):
+                ask(net.core.aggregator, name, *arguments, sender=sender)
 
 
 def test_roll__while_the_last_config_settles__reverts(net, ask, reverts):
     """Until then three configs would be live, and a slot might lose its own."""
     limit = net.active.anchor_time + net.active.max_report_age
     net.chain.move_to(limit)
-    with reverts("aggregator: config is still settling"):
+    with reverts("configurator: config is still settling"):
         ask(net.core.staking, "rollEpoch")
     net.chain.move_to(limit + 1)
     assert ask(net.core.staking, "rollEpoch") == net.active.first_slot + 2 + 3
@@ -74,27 +81,49 @@ def test_roll__while_the_last_config_settles__reverts(net, ask, reverts):
 
 def test_roll__longer_report_age_staged__waits_for_it_too(net, ask, reverts):
     longer = replace(MINUTE, max_report_age=500)
-    send(net.chain.w3, net.core.aggregator.functions.stageTiming(astuple(longer)), net.core.owner)
+    send(net.chain.w3, net.core.configurator.functions.stageTiming(astuple(longer)), net.core.owner)
     net.chain.move_to(net.active.anchor_time + 500)
-    with reverts("aggregator: config is still settling"):
+    with reverts("configurator: config is still settling"):
         ask(net.core.staking, "rollEpoch")
 
 
-def test_roll__too_few_validators_or_no_feed__reverts(net, ask, reverts):
+def test_roll__too_few_validators_or_no_feed__makes_no_config(net, ask, reverts):
     net.chain.move_to(net.chain.now + 600)
-    more = net.core.aggregator.functions.stageTiming(astuple(replace(MINUTE, min_validators=5)))
+    more = net.core.configurator.functions.stageTiming(astuple(replace(MINUTE, min_validators=5)))
     send(net.chain.w3, more, net.core.owner)
-    with reverts("aggregator: too few validators"):
-        ask(net.core.staking, "rollEpoch")
-    staking = deploy(net.chain.w3, net.core.owner, "Staking", net.core.token.address, TOKEN, 0)
-    empty = deploy(net.chain.w3, net.core.owner, "Aggregator", staking.address, astuple(MINUTE), GENESIS_TIME)
-    send(net.chain.w3, staking.functions.setAggregator(empty.address), net.core.owner)
-    with reverts("aggregator: too few validators"):
-        ask(staking, "rollEpoch")
-    bare = LocalNet(net.chain, replace(net.core, staking=staking, aggregator=empty))
+    assert ask(net.core.staking, "rollEpoch") == 0, "the epoch passes and the config in force stays"
+    send(net.chain.w3, net.core.staking.functions.rollEpoch(), net.core.owner)
+    assert ask(net.core.configurator, "configCount") == 1
+    start = net.chain.w3.eth.get_block("latest")["timestamp"]
+    core = deploy_core(net.chain.w3, net.core.owner, MINUTE, supply=9 * TOKEN, min_self_bond=TOKEN, anchor_time=start)
+    with reverts("configurator: too few validators"):
+        ask(core.staking, "rollEpoch")
+    bare = LocalNet(net.chain, core)
     bare.register(60, TOKEN)
-    with reverts("aggregator: no feed listed"):
-        ask(staking, "rollEpoch")
+    with reverts("configurator: no feed listed"):
+        ask(core.staking, "rollEpoch")
+
+
+def test_set_aggregator__not_ours_again_or_by_a_stranger__reverts(net, ask, reverts):
+    w3, core = net.chain.w3, net.core
+    with reverts("configurator: aggregator is set"):
+        ask(core.configurator, "setAggregator", core.aggregator.address, sender=core.owner)
+    fresh = deploy(w3, core.owner, "Configurator", core.staking.address, astuple(MINUTE), GENESIS_TIME)
+    with reverts("configurator: aggregator of another configurator"):
+        ask(fresh, "setAggregator", core.aggregator.address, sender=core.owner)
+    with reverts("ownable: caller is not the owner"):
+        ask(fresh, "setAggregator", core.aggregator.address, sender=net.chain.accounts[4])
+    second = deploy(w3, core.owner, "Aggregator", fresh.address)
+    send(w3, fresh.functions.setAggregator(second.address), core.owner)
+    assert ask(fresh, "aggregator") == second.address
+    assert (ask(second, "configurator"), ask(second, "staking")) == (fresh.address, core.staking.address)
+
+
+def test_roll__without_an_aggregator__reverts(net, reverts):
+    w3, core = net.chain.w3, net.core
+    fresh = deploy(w3, core.owner, "Configurator", core.owner, astuple(MINUTE), GENESIS_TIME)
+    with reverts("configurator: no aggregator"):
+        fresh.functions.roll([(net.chain.accounts[1], 5)]).call({"from": core.owner}, "pending")
 
 
 def test_slots__around_a_config_change__each_has_exactly_one_digest(net, ask, reverts):
@@ -120,14 +149,14 @@ def blob_of(net, draft, config):
 
 def test_slots__new_slot_length__count_on_from_the_old_grid(net, ask):
     net.chain.move_to(net.chain.now + 600)
-    call = net.core.aggregator.functions.stageTiming(astuple(replace(MINUTE, slot_seconds=7, max_report_age=20)))
+    call = net.core.configurator.functions.stageTiming(astuple(replace(MINUTE, slot_seconds=7, max_report_age=20)))
     send(net.chain.w3, call, net.core.owner)
     old, new = net.active, net.roll()
     assert new.anchor_slot == new.first_slot
     assert new.anchor_time == old.slot_start_ms(new.first_slot) // 1000
     for second in (GENESIS_TIME + 100, old.anchor_time, new.anchor_time - 1, new.anchor_time, new.anchor_time + 700):
         config = new if second >= new.anchor_time else old
-        assert ask(net.core.aggregator, "slotAt", second) == config.slot_at(second * 1000)
+        assert ask(net.core.configurator, "slotAt", second) == config.slot_at(second * 1000)
     draft = net.draft(sample_words(new.feeds, 7))
     net.chain.move_to(draft.observed_at)
     net.transmit(net.blob(draft))
@@ -152,7 +181,7 @@ def test_revoked_key__one_config_later__is_refused_at_once_in_both(net, ask, rev
     net.chain.move_to(new.slot_start_ms(new.first_slot) // 1000 + 20)
     largest = ask(net.core.staking, "ownerOf", net.keys[new.rows[0].address].checksum_address)
     send(net.chain.w3, net.core.staking.functions.revokeKey(), largest)
-    assert (ask(net.core.aggregator, "revokedMask", 1), ask(net.core.aggregator, "revokedMask", 2)) == (1, 1)
+    assert (ask(net.core.configurator, "revokedMask", 1), ask(net.core.configurator, "revokedMask", 2)) == (1, 1)
     start = old.slot_start_ms(new.first_slot - 1) // 1000
     for slot, second, config in ((new.first_slot - 1, start, old), (new.first_slot, start + 60, new)):
         draft = replace(net.draft(sample_words(new.feeds, 7), slot=slot), observed_at=second)
@@ -177,38 +206,39 @@ def test_reorg__report_lands_again_on_the_other_branch__same_round(net, ask):
 @pytest.mark.parametrize(
     ("reason", "changes"),
     [
-        ("aggregator: unknown kind", {"kind": 3}),
-        ("aggregator: no base", {"base": bytes(32)}),
-        ("aggregator: bad outcomes", {"outcomes": 2}),
-        ("aggregator: bad outcomes", {"kind": 2, "outcomes": 1, "quote": bytes(32)}),
-        ("aggregator: bad outcomes", {"kind": 2, "outcomes": 17, "quote": bytes(32)}),
-        ("aggregator: an event has no quote", {"kind": 2, "outcomes": 2}),
-        ("aggregator: bad horizon", {"horizon": 1}),
-        ("aggregator: bad horizon", {"kind": 1}),
-        ("aggregator: bad decimals", {"decimals": 37}),
-        ("aggregator: no heartbeat", {"heartbeat": 0}),
-        ("aggregator: bad bounds", {"min_value": 2, "max_value": 1}),
-        ("aggregator: no sources", {"min_sources": 0}),
-        ("aggregator: bad family share", {"max_family_share": 10_001}),
+        ("configurator: unknown kind", {"kind": 3}),
+        ("configurator: no base", {"base": bytes(32)}),
+        ("configurator: bad outcomes", {"outcomes": 2}),
+        ("configurator: bad outcomes", {"kind": 2, "outcomes": 1, "quote": bytes(32)}),
+        ("configurator: bad outcomes", {"kind": 2, "outcomes": 17, "quote": bytes(32)}),
+        ("configurator: an event has no quote", {"kind": 2, "outcomes": 2}),
+        ("configurator: bad horizon", {"horizon": 1}),
+        ("configurator: bad horizon", {"kind": 1}),
+        ("configurator: bad decimals", {"decimals": 37}),
+        ("configurator: no heartbeat", {"heartbeat": 0}),
+        ("configurator: bad bounds", {"min_value": 2, "max_value": 1}),
+        ("configurator: no sources", {"min_sources": 0}),
+        ("configurator: too many observers", {"min_observers": 65}),
+        ("configurator: bad family share", {"max_family_share": 10_001}),
     ],
 )
 def test_list_feed__bad_spec__reverts(net, ask, reverts, reason, changes):
     with reverts(reason):
-        ask(net.core.aggregator, "listFeed", spec_tuple(40, **changes), sender=net.core.owner)
+        ask(net.core.configurator, "listFeed", spec_tuple(40, **changes), sender=net.core.owner)
 
 
 @pytest.mark.parametrize(
     ("reason", "spec"),
     [
-        ("aggregator: a vector feed needs two lanes of a page", spec_tuple(43, kind=1, horizon=60)),
-        ("aggregator: lane is taken", spec_tuple(6, kind=1, horizon=60)),
-        ("aggregator: lane is taken", spec_tuple(3)),
-        ("aggregator: lane is taken", spec_tuple(5)),
+        ("configurator: a vector feed needs two lanes of a page", spec_tuple(43, kind=1, horizon=60)),
+        ("configurator: lane is taken", spec_tuple(6, kind=1, horizon=60)),
+        ("configurator: lane is taken", spec_tuple(3)),
+        ("configurator: lane is taken", spec_tuple(5)),
     ],
 )
 def test_list_feed__lane_conflict__reverts(net, ask, reverts, reason, spec):
     with reverts(reason):
-        ask(net.core.aggregator, "listFeed", spec, sender=net.core.owner)
+        ask(net.core.configurator, "listFeed", spec, sender=net.core.owner)
 
 
 @pytest.mark.parametrize(
@@ -216,29 +246,29 @@ def test_list_feed__lane_conflict__reverts(net, ask, reverts, reason, spec):
     [{"kind": 1, "horizon": 60}, {"decimals": 9}, {"base": b"X" * 32}, {"quote": b"X" * 32}],
 )
 def test_list_feed__identity_changed__reverts(net, ask, reverts, changes):
-    with reverts("aggregator: identity of a feed never changes"):
-        ask(net.core.aggregator, "listFeed", spec_tuple(9, **changes), sender=net.core.owner)
-    with reverts("aggregator: identity of a feed never changes"):
+    with reverts("configurator: identity of a feed never changes"):
+        ask(net.core.configurator, "listFeed", spec_tuple(9, **changes), sender=net.core.owner)
+    with reverts("configurator: identity of a feed never changes"):
         longer = astuple(forecast_spec(2, horizon=7_200))
-        ask(net.core.aggregator, "listFeed", longer, sender=net.core.owner)
-    with reverts("aggregator: identity of a feed never changes"):
-        ask(net.core.aggregator, "listFeed", astuple(event_spec(4, 4)), sender=net.core.owner)
+        ask(net.core.configurator, "listFeed", longer, sender=net.core.owner)
+    with reverts("configurator: identity of a feed never changes"):
+        ask(net.core.configurator, "listFeed", astuple(event_spec(4, 4)), sender=net.core.owner)
 
 
 def test_list_feed__more_than_32_pages__reverts(net, ask, reverts):
     list_feeds(net.chain.w3, net.core, [price_spec(100 + 4 * page) for page in range(29)])
-    with reverts("aggregator: too many pages"):
-        ask(net.core.aggregator, "listFeed", spec_tuple(400), sender=net.core.owner)
+    with reverts("configurator: too many pages"):
+        ask(net.core.configurator, "listFeed", spec_tuple(400), sender=net.core.owner)
     list_feeds(net.chain.w3, net.core, [price_spec(101)])
 
 
 def test_list_feed__staged__counts_only_from_the_next_roll(net, ask, reverts):
-    agg, changed = net.core.aggregator, replace(price_spec(0), heartbeat=77)
+    agg, changed = net.core.configurator, replace(price_spec(0), heartbeat=77)
     face = net.face(0)
     list_feeds(net.chain.w3, net.core, [changed, price_spec(8), price_spec(6)])
     assert ask(agg, "feedSpec", 0)[7] == 3600 == ask(face, "heartbeat")
     assert ask(agg, "stagedSpec", 0)[7] == 77
-    with reverts("aggregator: unknown feed"):
+    with reverts("configurator: unknown feed"):
         ask(agg, "feedSpec", 8)
     net.chain.move_to(net.chain.now + 600)
     net.roll()
@@ -249,74 +279,83 @@ def test_list_feed__staged__counts_only_from_the_next_roll(net, ask, reverts):
 
 
 def test_views__unknown__revert(net, ask, reverts):
-    agg = net.core.aggregator
+    view = net.core.configurator
     for name, arguments in (("configOf", (2,)), ("table", (0,)), ("feedsOf", (9,)), ("feedSpecOf", (2, 0))):
-        with reverts("aggregator: unknown config"):
-            ask(agg, name, *arguments)
-    with reverts("aggregator: unknown feed"):
-        ask(agg, "stagedSpec", 77)
-    with reverts("aggregator: before slot 0"):
-        ask(agg, "slotAt", 5)
-    fresh = deploy(net.chain.w3, net.core.owner, "Aggregator", net.core.staking.address, astuple(MINUTE), GENESIS_TIME)
+        with reverts("configurator: unknown config"):
+            ask(view, name, *arguments)
+    with reverts("configurator: unknown feed"):
+        ask(view, "stagedSpec", 77)
+    with reverts("configurator: before slot 0"):
+        ask(view, "slotAt", 5)
+    assert (ask(view, "revokedMask", 0), ask(view, "revokedMask", 7)) == (0, 0)
+    assert ask(view, "timing")[0] == 60
+    fresh = deploy(
+        net.chain.w3, net.core.owner, "Configurator", net.core.staking.address, astuple(MINUTE), GENESIS_TIME
+    )
     assert ask(fresh, "feeds") == []
-    assert ask(fresh, "revokedMask", 0) == 0
-    assert ask(agg, "timing")[0] == 60
+    assert (ask(fresh, "revokedMask", 0), ask(fresh, "pointerAt", 10**6)) == (0, 0)
+
+
+def test_pointer_at__every_config__is_the_last_that_had_started(net, ask):
+    configs = [net.active]
+    for _ in range(4):
+        net.chain.move_to(net.chain.now + 600)
+        configs.append(net.roll())
+    for before, config in zip([None, *configs[:-1]], configs, strict=True):
+        for slot, expected in ((config.first_slot - 1, before), (config.first_slot, config)):
+            pointer = ask(net.core.configurator, "pointerAt", slot)
+            if expected is None:
+                assert pointer == 0
+                continue
+            address = ask(net.core.configurator, "configOf", expected.count)[15]
+            assert pointer == int(address, 16) << 96 | expected.first_slot << 64
 
 
 @pytest.mark.parametrize(
     ("reason", "changes"),
     [
-        ("aggregator: bad slot length", {"slot_seconds": 0}),
-        ("aggregator: bad slot length", {"slot_seconds": 86_401}),
-        ("aggregator: bad report age", {"max_report_age": 0}),
-        ("aggregator: bad report age", {"max_report_age": 65_536}),
-        ("aggregator: bad grace", {"grace_ms": 60_000}),
-        ("aggregator: bad stage", {"stage_ms": 60_000}),
-        ("aggregator: bad confirmation depth", {"confirmation": 86_401}),
-        ("aggregator: bad least number of validators", {"min_validators": 0}),
-        ("aggregator: bad least number of validators", {"min_validators": 65}),
+        ("configurator: bad slot length", {"slot_seconds": 0}),
+        ("configurator: bad slot length", {"slot_seconds": 86_401}),
+        ("configurator: bad report age", {"max_report_age": 0}),
+        ("configurator: bad report age", {"max_report_age": 65_536}),
+        ("configurator: bad grace", {"grace_ms": 60_000}),
+        ("configurator: bad stage", {"stage_ms": 60_000}),
+        ("configurator: bad confirmation depth", {"confirmation": 86_401}),
+        ("configurator: bad least number of validators", {"min_validators": 0}),
+        ("configurator: bad least number of validators", {"min_validators": 65}),
     ],
 )
 def test_stage_timing__out_of_range__reverts(net, ask, reverts, reason, changes):
     with reverts(reason):
-        ask(net.core.aggregator, "stageTiming", astuple(replace(MINUTE, **changes)), sender=net.core.owner)
+        ask(net.core.configurator, "stageTiming", astuple(replace(MINUTE, **changes)), sender=net.core.owner)
 
 
-@pytest.mark.parametrize("name", ["listFeed", "stageTiming", "transfer_ownership"])
+@pytest.mark.parametrize("name", ["listFeed", "stageTiming", "retireFeed", "keepFeed", "transfer_ownership"])
 def test_owner_functions__stranger__reverts(net, ask, reverts, name):
-    argument = {"listFeed": spec_tuple(50), "stageTiming": astuple(MINUTE), "transfer_ownership": net.chain.accounts[3]}
+    argument = {
+        "listFeed": spec_tuple(50), "stageTiming": astuple(MINUTE), "retireFeed": 0, "keepFeed": 0,
+        "transfer_ownership": net.chain.accounts[3],
+    }  # fmt: skip
     with reverts("ownable: caller is not the owner"):
-        ask(net.core.aggregator, name, argument[name], sender=net.chain.accounts[3])
+        ask(net.core.configurator, name, argument[name], sender=net.chain.accounts[3])
 
 
 @pytest.mark.parametrize(
     ("staking", "anchor", "reason"),
     [
-        ("0x" + "00" * 20, GENESIS_TIME, "aggregator: no staking"),
-        ("0x" + "11" * 20, 0, "aggregator: bad anchor time"),
-        ("0x" + "11" * 20, 2**40 - 1, "aggregator: bad anchor time"),
+        ("0x" + "00" * 20, GENESIS_TIME, "configurator: no staking"),
+        ("0x" + "11" * 20, 0, "configurator: bad anchor time"),
+        ("0x" + "11" * 20, 2**40 - 1, "configurator: bad anchor time"),
     ],
 )
-def test_deploy_aggregator__bad_argument__reverts(net, reverts, staking, anchor, reason):
-    built = artifact("Aggregator")
+def test_deploy_configurator__bad_argument__reverts(net, reverts, staking, anchor, reason):
+    built = artifact("Configurator")
     code = built.bytecode + encode(["address", TIMING, "uint64"], [staking, astuple(MINUTE), anchor])
     with reverts(reason):
         net.chain.w3.eth.call({"data": "0x" + code.hex(), "from": net.core.owner, "gas": 10**7}, "pending")
 
 
-def test_owner__every_power_used__no_price_changes(net, ask):
-    """The owner lists, stages, rolls and hands over; heads and rounds stay as the quorum left them."""
-    agg, w3 = net.core.aggregator, net.chain.w3
-    net.transmit(net.blob(net.draft(sample_words(net.active.feeds, 7))))
-    before = [ask(agg, "latest", spec.number) for spec in net.active.feeds]
-    list_feeds(w3, net.core, [replace(price_spec(0), min_value=10, max_value=11)])
-    send(w3, agg.functions.stageTiming(astuple(replace(MINUTE, slot_seconds=30))), net.core.owner)
-    net.chain.move_to(net.chain.now + 600)
-    net.roll()
-    send(w3, agg.functions.transfer_ownership(net.chain.accounts[3]), net.core.owner)
-    assert ask(agg, "owner") == net.chain.accounts[3]
-    assert before == [ask(agg, "latest", spec.number) for spec in net.active.feeds]
-    changing = [e for e in artifact("Aggregator").abi if e.get("stateMutability") in ("nonpayable", "payable")]
-    powers = {entry["name"] for entry in changing if entry["type"] == "function"}
-    assert powers == {"transmit", "roll", "revoke", "listFeed", "stageTiming", "transfer_ownership"}
-    assert contract_at(w3, "Aggregator", agg.address).address == agg.address
+def test_deploy_aggregator__no_configurator__reverts(net, reverts):
+    code = artifact("Aggregator").bytecode + bytes(32)
+    with reverts("aggregator: no configurator"):
+        net.chain.w3.eth.call({"data": "0x" + code.hex(), "from": net.core.owner, "gas": 10**7}, "pending")

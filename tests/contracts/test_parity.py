@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from contracts import constant_str
 from oracle.chain.deploy import list_feeds, send
-from oracle.chain.localnet import MINUTE, LocalNet, event_spec, forecast_spec, price_spec, sample_words
+from oracle.chain.localnet import MINUTE, LocalChain, LocalNet, event_spec, forecast_spec, price_spec, sample_words
 from oracle.consensus.messages import Report
 from oracle.consensus.network import FeedSpec, effective_stakes
 from oracle.consensus.words import FeedWord, pack_confidence, pack_vector, pack_word, unpack_word
 from oracle.keys import possession_digest
+from tests.contracts.mock_code import deploy_mock
 
 # No shrinking: an example on a chain is slow, and the first failing one tells enough.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -31,7 +32,7 @@ STAKE = st.one_of(st.integers(1, 20), st.integers(1, 2**96 - 1))
 @given(slot=UINT32, observed_at=UINT64, root=HASH)
 def test_report_digest__any_report__same_in_vyper(net, ask, slot, observed_at, root):
     ours = Report(net.active.digest, slot, observed_at, root).digest(net.active)
-    assert ask(net.core.aggregator, "reportDigest", 1, slot, observed_at, root) == ours
+    assert ask(net.core.aggregator, "reportDigest", net.active.digest, slot, observed_at, root) == ours
 
 
 @FAST
@@ -50,11 +51,30 @@ def test_domains__both_contracts__are_the_constants(net, ask):
         assert list(fields[1:5]) == [constant_str(name), version, net.active.chain_id, contract.address]
 
 
+@FAST
+@given(stakes=st.lists(STAKE, max_size=64))
+def test_effective_stakes__asked_of_the_configurator__are_those_of_python(net, ask, stakes):
+    ordered = sorted(stakes, reverse=True)
+    assert ask(net.core.configurator, "effectiveStakes", ordered) == effective_stakes(ordered)
+
+
+def test_effective_stakes__not_sorted_or_too_large__reverts(net, ask, reverts):
+    for stakes in ([1, 2], [5, 5, 6], [2**96]):
+        with reverts("configurator: not sorted"):
+            ask(net.core.configurator, "effectiveStakes", stakes)
+
+
 @settings(FAST, max_examples=40)
 @given(stakes=st.lists(STAKE, max_size=64))
-def test_effective_stakes__any_table__same_in_vyper(net, ask, stakes):
+def test_effective_stakes__any_table__same_in_vyper(stake_cap, ask, stakes):
     ordered = sorted(stakes, reverse=True)
-    assert ask(net.core.staking, "effectiveStakes", ordered) == effective_stakes(ordered)
+    assert ask(stake_cap, "effectiveStakes", ordered) == effective_stakes(ordered)
+
+
+@pytest.fixture(scope="module")
+def stake_cap(first_net):
+    with first_net.chain.rewound():
+        yield deploy_mock(first_net.chain.w3, first_net.chain.accounts[0], "StakeCapMock")
 
 
 @settings(FAST, max_examples=100)
@@ -89,12 +109,12 @@ def test_config_digest__any_spec_and_timing__same_in_vyper(net, ask, spec, grace
     """`read_config` rebuilds the config from the views; its digest is computed in Python alone."""
     with net.chain.rewound():
         timing = replace(MINUTE, grace_ms=grace, stage_ms=stage, max_report_age=age)
-        send(net.chain.w3, net.core.aggregator.functions.stageTiming(astuple(timing)), net.core.owner)
+        send(net.chain.w3, net.core.configurator.functions.stageTiming(astuple(timing)), net.core.owner)
         list_feeds(net.chain.w3, net.core, [spec])
         net.chain.move_to(net.chain.now + 1_000)
         config = net.roll()
         assert config.feed(40) == spec
-        assert ask(net.core.aggregator, "configOf", 2)[12:15] == (config.table_hash, config.feeds_hash, config.digest)
+        assert ask(net.core.configurator, "configOf", 2)[12:15] == (config.table_hash, config.feeds_hash, config.digest)
 
 
 @settings(FAST, max_examples=15)
@@ -139,24 +159,19 @@ def vector_faces(net):
 
 
 @pytest.fixture(scope="module")
-def forest() -> list[tuple[int, LocalNet, tuple[object, object]]]:
-    """One network at page counts 1, 2, 3, 5, 7, 12, 32, each with a snapshot of its chain."""
-    net = LocalNet.start([4, 3, 2, 1], [price_spec(0)])
-    grown, pages = [], 1
-    for count in (1, 2, 3, 5, 7, 12, 32):
-        list_feeds(net.chain.w3, net.core, [price_spec(4 * page + page % 4) for page in range(pages, count)])
-        pages = count
-        net.chain.move_to(net.chain.now + 600)
-        net.roll()
-        grown.append((count, replace(net), net.chain.snapshot()))
-    return grown
+def forest() -> list[tuple[int, LocalNet]]:
+    """Networks with 1, 2, 3, 5, 7, 12 and 32 pages, side by side on one chain."""
+    chain = LocalChain()
+    return [
+        (count, LocalNet.start([4, 3, 2, 1], [price_spec(4 * page + page % 4) for page in range(count)], chain=chain))
+        for count in (1, 2, 3, 5, 7, 12, 32)
+    ]
 
 
 @settings(FAST, max_examples=40)
 @given(data=st.data())
 def test_multiproof__any_pages_of_any_tree__accepted_by_vyper(forest, ask, data):
-    count, net, taken = data.draw(st.sampled_from(forest))
-    net.chain.revert(taken)
+    count, net = data.draw(st.sampled_from(forest))
     assert len(net.active.pages) == count
     chosen = data.draw(st.integers(1, (1 << count) - 1))
     draft = net.draft(sample_words(net.active.feeds, data.draw(st.integers(0, 2**100))))
@@ -164,8 +179,7 @@ def test_multiproof__any_pages_of_any_tree__accepted_by_vyper(forest, ask, data)
 
 
 def test_multiproof__every_single_page_and_all__accepted_by_vyper(forest, ask):
-    for count, net, taken in forest:
-        net.chain.revert(taken)
+    for count, net in forest:
         draft = net.draft(sample_words(net.active.feeds, 5))
         for chosen in {1, 1 << (count - 1), (1 << count) - 1, 1 << (count // 2)}:
             assert ask(net.core.aggregator, "transmit", net.blob(draft, chosen=chosen)) == chosen.bit_count()

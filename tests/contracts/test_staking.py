@@ -1,16 +1,23 @@
-"""Registration, bonds, keys and the roll."""
+"""Deployment, registration, hot keys, and what an owner may set about itself."""
 
 from __future__ import annotations
+
+from dataclasses import astuple, replace
 
 import pytest
 from web3.logs import DISCARD
 
+from contracts import constant_int
 from contracts.artifacts import artifact
-from oracle.chain.deploy import contract_at, deploy, deploy_core, list_feeds, register_validator, send
-from oracle.chain.localnet import MINUTE, TOKEN, LocalNet, price_spec
+from oracle.chain.deploy import contract_at, deploy, register_validator, send
+from oracle.chain.localnet import MINUTE, TOKEN
 from oracle.keys import HotKey, possession_digest
 
 KEY = HotKey((5_000).to_bytes(32))
+DAY = 86_400
+RULES = (TOKEN, 0, DAY, DAY)
+YEAR = constant_int("MAX_WAIT")
+NOBODY = "0x" + "00" * 20
 
 
 @pytest.fixture
@@ -22,6 +29,12 @@ def owner(net):
     return account
 
 
+def info(net, ask, owner):
+    """The `Validator` of an owner by field."""
+    outputs = net.core.staking.get_function_by_name("validator").abi["outputs"][0]["components"]
+    return dict(zip((part["name"] for part in outputs), ask(net.core.staking, "validator", owner), strict=True))
+
+
 def proof(net, owner, key=KEY):
     return key.sign(net.core.staking.functions.registrationDigest(owner, key.checksum_address).call())
 
@@ -31,7 +44,11 @@ def test_register__good_proof__bonds_and_tells(net, owner, ask):
     before = ask(staking, "bonded")
     call = staking.functions.register(KEY.checksum_address, "http://here", 7 * TOKEN, proof(net, owner))
     receipt = send(net.chain.w3, call, owner)
-    assert tuple(ask(staking, "validator", owner)) == (owner, KEY.checksum_address, 7 * TOKEN, "http://here")
+    assert info(net, ask, owner) == {
+        "owner": owner, "key": NOBODY, "stake": 7 * TOKEN, "endpoint": "http://here", "nextKey": KEY.checksum_address,
+        "nextKeyEpoch": 3, "payee": owner, "commission": 0, "nextCommission": 0, "commissionEpoch": 0,
+        "selfBond": 7 * TOKEN, "exiting": 0, "effective": 0, "jailed": False, "jailedUntil": 0, "frozen": 0,
+    }  # fmt: skip
     assert ask(staking, "endpointOf", KEY.checksum_address) == "http://here"
     assert ask(staking, "ownerOf", KEY.checksum_address) == owner
     assert ask(staking, "owners")[-1] == owner
@@ -68,12 +85,12 @@ def test_register__key_of_another__reverts_for_ever(net, owner, ask, reverts):
     taken = next(iter(net.keys.values()))
     first_owner = ask(net.core.staking, "ownerOf", taken.checksum_address)
     for _ in range(2):
-        with reverts("staking: key was registered before"):
+        with reverts("staking: key registered before"):
             signature = proof(net, owner, taken)
             ask(net.core.staking, "register", taken.checksum_address, "x", TOKEN, signature, sender=owner)
         if ask(net.core.staking, "validator", first_owner)[1] == taken.checksum_address:
             send(net.chain.w3, net.core.staking.functions.revokeKey(), first_owner)
-    with reverts("staking: key was registered before"):
+    with reverts("staking: key registered before"):
         signature = proof(net, first_owner, taken)
         ask(net.core.staking, "replaceKey", taken.checksum_address, signature, sender=first_owner)
 
@@ -108,31 +125,20 @@ def test_register__no_allowance__reverts(net, ask, reverts):
 
 
 def test_register__full_registry__reverts(net, owner, ask, reverts):
-    place = artifact("Staking").layout["list"]
+    place = artifact("Staking").layout["validators.list"]
     net.chain.set_storage(net.core.staking.address, {place: 256})
     with reverts("staking: registry is full"):
         ask(net.core.staking, "register", KEY.checksum_address, "x", TOKEN, proof(net, owner), sender=owner)
 
 
-def test_bond__more__counts_from_the_next_roll(net, ask, reverts):
-    small, staking = net.chain.accounts[4], net.core.staking
-    send(net.chain.w3, net.core.token.functions.transfer(small, 90 * TOKEN), net.core.owner)
-    send(net.chain.w3, net.core.token.functions.approve(staking.address, 90 * TOKEN), small)
-    send(net.chain.w3, staking.functions.bond(90 * TOKEN), small)
-    assert ask(staking, "validator", small)[2] == 100 * TOKEN
-    rows = net.active.rows
-    net.chain.move_to(net.chain.now + 600)
-    net.roll()
-    assert rows[3].address == net.active.rows[0].address
-    with reverts("staking: nothing to bond"):
-        ask(staking, "bond", 0, sender=small)
-    with reverts("staking: bond too large"):
-        ask(staking, "bond", 2**96 - 1, sender=small)
-
-
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("bond", (1,)), ("setEndpoint", ("x",)), ("replaceKey", (KEY.checksum_address, bytes(64)))]
-)
+    ("name", "arguments"),
+    [
+        ("bond", (1,)), ("setEndpoint", ("x",)), ("replaceKey", (KEY.checksum_address, bytes(64))),
+        ("setPayee", (NOBODY,)), ("setCommission", (1,)), ("unjail", ()), ("delegate", (NOBODY, 1)),
+        ("payReward", (NOBODY, 1)), ("prune", (NOBODY,)),
+    ],
+)  # fmt: skip
 def test_owner_functions__stranger__reverts(net, ask, reverts, name, arguments):
     with reverts("staking: not registered"):
         ask(net.core.staking, name, *arguments, sender=net.chain.accounts[30])
@@ -147,110 +153,9 @@ def test_set_endpoint__owner__changes_at_once(net, ask, reverts):
         ask(net.core.staking, "setEndpoint", "", sender=owner)
 
 
-def test_replace_key__next_roll__signs_with_the_new_one(net, ask):
-    owner, staking = net.chain.accounts[1], net.core.staking
-    old = ask(staking, "validator", owner)[1]
-    send(net.chain.w3, staking.functions.replaceKey(KEY.checksum_address, proof(net, owner)), owner)
-    assert ask(net.core.aggregator, "revokedMask", 1) == 0
-    net.keys[KEY.address] = KEY
-    net.chain.move_to(net.chain.now + 600)
-    net.roll()
-    assert KEY.address in {row.address for row in net.active.rows}
-    assert bytes.fromhex(old[2:]) not in {row.address for row in net.active.rows}
-    assert ask(staking, "endpointOf", old) == ask(staking, "endpointOf", KEY.checksum_address)
-
-
-def test_revoke_key__owner__counts_no_more_and_is_left_out(net, ask, reverts):
-    owner = net.chain.accounts[1]
-    send(net.chain.w3, net.core.staking.functions.revokeKey(), owner)
-    assert ask(net.core.aggregator, "revokedMask", 1) == 1
-    with reverts("staking: no key to revoke"):
-        ask(net.core.staking, "revokeKey", sender=owner)
-    net.chain.move_to(net.chain.now + 600)
-    net.roll()
-    assert len(net.active.rows) == 3
-    assert ask(net.core.aggregator, "revokedMask", 1) == 1
-    assert ask(net.core.aggregator, "revokedMask", 2) == 0
-
-
-def test_roll__unset_aggregator__reverts(net, ask, reverts):
-    staking = deploy(net.chain.w3, net.core.owner, "Staking", net.core.token.address, TOKEN, 0)
-    with reverts("staking: no aggregator"):
-        ask(staking, "rollEpoch")
-
-
-def test_roll__before_the_epoch_is_over__reverts(net, ask, reverts):
-    core = deploy_core(
-        net.chain.w3, net.core.owner, MINUTE, supply=10**9 * TOKEN, min_self_bond=TOKEN, epoch_seconds=3_600
-    )
-    other = LocalNet(net.chain, core)
-    other.register(40, 5 * TOKEN)
-    list_feeds(net.chain.w3, core, [price_spec(0)])
-    other.roll()
-    net.chain.move_to(ask(core.staking, "lastRoll") + 3_599)
-    with reverts("staking: epoch is not over"):
-        ask(core.staking, "rollEpoch")
-    net.chain.move_to(ask(core.staking, "lastRoll") + 3_600)
-    assert ask(core.staking, "rollEpoch", sender=net.chain.accounts[50]) > other.active.first_slot
-
-
-def test_roll__many_validators__largest_64_by_stake_then_registration():
-    stakes = [10 + index % 7 for index in range(66)]
-    net = LocalNet.start(stakes, [price_spec(0)])
-    keys = [HotKey((index + 1_000).to_bytes(32)).address for index in range(66)]
-    ranked = sorted(range(66), key=lambda index: (-stakes[index], index))[:64]
-    assert [row.address for row in net.active.rows] == [keys[index] for index in ranked]
-
-
-def test_set_aggregator__misuse__reverts(net, ask, reverts):
-    staking, aggregator = net.core.staking, net.core.aggregator.address
-    with reverts("ownable: caller is not the owner"):
-        ask(staking, "setAggregator", aggregator, sender=net.chain.accounts[3])
-    with reverts("staking: aggregator is set"):
-        ask(staking, "setAggregator", aggregator, sender=net.core.owner)
-    other = deploy(net.chain.w3, net.core.owner, "Staking", net.core.token.address, TOKEN, 0)
-    with reverts("staking: aggregator of another staking"):
-        ask(other, "setAggregator", aggregator, sender=net.core.owner)
-
-
-@pytest.mark.parametrize(
-    ("token", "minimum", "reason"),
-    [(False, 1, "staking: no token"), (True, 0, "staking: bad minimum"), (True, 2**96, "staking: bad minimum")],
-)
-def test_deploy_staking__bad_argument__reverts(net, ask, reverts, token, minimum, reason):
-    built = artifact("Staking")
-    address = net.core.token.address if token else "0x" + "00" * 20
-    call = net.chain.w3.eth.contract(abi=built.abi, bytecode=built.bytecode).constructor(address, minimum, 0)
-    with reverts(reason):
-        net.chain.w3.eth.call(call.build_transaction({"gas": 10**7, "from": net.core.owner}), "pending")
-
-
-def test_effective_stakes__unsorted__reverts(net, ask, reverts):
-    with reverts("staking: not sorted"):
-        ask(net.core.staking, "effectiveStakes", [1, 2])
-
-
-def test_views__constructor_arguments__are_readable(net, ask):
-    staking = net.core.staking
-    assert ask(staking, "token") == net.core.token.address
-    assert (ask(staking, "minSelfBond"), ask(staking, "epochSeconds"), ask(staking, "epoch")) == (TOKEN, 0, 1)
-    assert ask(staking, "aggregator") == net.core.aggregator.address
-    assert ask(staking, "owner") == net.core.owner
-    assert contract_at(net.chain.w3, "Staking", staking.address).address == staking.address
-
-
 def test_register_validator__helper__is_what_an_operator_does(net, owner, ask):
     register_validator(net.chain.w3, net.core, owner, KEY.checksum_address, "http://x", TOKEN, KEY.sign)
     assert ask(net.core.staking, "validator", owner)[2] == TOKEN
-
-
-def test_bonded__any_bonds__is_the_sum_of_stakes(net, owner, ask):
-    staking = net.core.staking
-    register_validator(net.chain.w3, net.core, owner, KEY.checksum_address, "http://x", 3 * TOKEN, KEY.sign)
-    send(net.chain.w3, net.core.token.functions.approve(staking.address, 9), owner)
-    send(net.chain.w3, staking.functions.bond(9), owner)
-    stakes = [ask(staking, "validator", account)[2] for account in ask(staking, "owners")]
-    assert ask(staking, "bonded") == sum(stakes) == 103 * TOKEN + 9 == ask(net.core.token, "balanceOf", staking.address)
 
 
 def test_bonded__gift_of_tokens__changes_nothing(net, ask):
@@ -262,13 +167,203 @@ def test_bonded__gift_of_tokens__changes_nothing(net, ask):
     assert net.roll().rows == before
 
 
-def test_register__token_that_answers_false__reverts(net, ask, reverts):
-    """The token is four instructions: whatever it is asked, it returns a word of zeros."""
-    refuses = bytes.fromhex("60205ff3")
-    creation = b"\x61" + len(refuses).to_bytes(2) + b"\x80\x60\x0a\x3d\x39\x3d\xf3" + refuses
-    eth, owner = net.chain.w3.eth, net.chain.accounts[30]
-    made = eth.wait_for_transaction_receipt(eth.send_transaction({"from": owner, "data": creation, "gas": 10**6}))
-    staking = deploy(net.chain.w3, net.core.owner, "Staking", made["contractAddress"], TOKEN, 0)
-    signature = KEY.sign(ask(staking, "registrationDigest", owner, KEY.checksum_address))
-    with reverts("staking: transfer failed"):
-        ask(staking, "register", KEY.checksum_address, "x", TOKEN, signature, sender=owner)
+# Keys
+
+
+def test_replace_key__owner__serves_from_the_second_roll_on(net, ask):
+    owner, staking = net.chain.accounts[1], net.core.staking
+    old = ask(staking, "validator", owner)[1]
+    send(net.chain.w3, staking.functions.replaceKey(KEY.checksum_address, proof(net, owner)), owner)
+    net.keys[KEY.address] = KEY
+    for roll in (2, 3):
+        assert (info(net, ask, owner)["key"], info(net, ask, owner)["nextKeyEpoch"]) == (old, 3)
+        assert bytes.fromhex(old[2:]) in {row.address for row in net.active.rows}
+        net.chain.move_to(net.chain.now + 600)
+        assert net.roll().count == roll
+    assert KEY.address in {row.address for row in net.active.rows}
+    assert bytes.fromhex(old[2:]) not in {row.address for row in net.active.rows}
+    assert (info(net, ask, owner)["key"], info(net, ask, owner)["nextKey"]) == (KEY.checksum_address, NOBODY)
+    assert ask(staking, "endpointOf", old) == ask(staking, "endpointOf", KEY.checksum_address)
+
+
+def test_replace_key__again_before_it_serves__the_first_one_never_does(net, ask):
+    owner, staking = net.chain.accounts[1], net.core.staking
+    old = ask(staking, "validator", owner)[1]
+    other = HotKey((5_001).to_bytes(32))
+    for key in (KEY, other):
+        send(net.chain.w3, staking.functions.replaceKey(key.checksum_address, proof(net, owner, key)), owner)
+    assert (info(net, ask, owner)["key"], info(net, ask, owner)["nextKey"]) == (old, other.checksum_address)
+    assert ask(staking, "ownerOf", KEY.checksum_address) == owner
+
+
+def test_replace_key__third_change_while_no_config_is_made__takes_back_the_key_still_in_force(net, ask):
+    """Else an owner could change keys through skipped epochs until jail finds the key in force no more."""
+    owner, staking, configurator = net.chain.accounts[1], net.core.staking, net.core.configurator
+    more = configurator.functions.stageTiming(astuple(replace(MINUTE, min_validators=9)))
+    send(net.chain.w3, more, net.core.owner)
+    masks = []
+    for number in range(3):
+        key = HotKey((7_000 + number).to_bytes(32))
+        send(net.chain.w3, staking.functions.replaceKey(key.checksum_address, proof(net, owner, key)), owner)
+        masks.append(ask(configurator, "revokedMask", 1))
+        for _ in range(2):
+            send(net.chain.w3, staking.functions.rollEpoch(), owner)
+    assert ask(configurator, "configCount") == 1
+    assert masks == [0, 0, 1]
+
+
+def test_revoke_key__owner__counts_no_more_and_is_left_out(net, ask, reverts):
+    owner, configurator = net.chain.accounts[1], net.core.configurator
+    key = ask(net.core.staking, "validator", owner)[1]
+    second = net.chain.now
+    assert ask(net.core.staking, "keyRevokedAt", key) == 0
+    send(net.chain.w3, net.core.staking.functions.revokeKey(), owner)
+    assert ask(net.core.staking, "keyRevokedAt", key) == second
+    assert ask(configurator, "revokedMask", 1) == 1
+    with reverts("staking: no key to revoke"):
+        ask(net.core.staking, "revokeKey", sender=owner)
+    net.chain.move_to(net.chain.now + 600)
+    net.roll()
+    assert len(net.active.rows) == 3
+    assert ask(configurator, "revokedMask", 1) == 1
+    assert ask(configurator, "revokedMask", 2) == 0
+
+
+def test_revoke_key__serving_and_waiting_and_past_one__all_are_worthless(net, ask):
+    """Right after a roll the config before is still in force, with the key that has just been replaced."""
+    owner, staking, configurator = net.chain.accounts[1], net.core.staking, net.core.configurator
+    keys = [HotKey((5_001 + index).to_bytes(32)) for index in range(2)]
+    first = ask(staking, "validator", owner)[1]
+    for key in keys:
+        net.keys[key.address] = key
+        send(net.chain.w3, staking.functions.replaceKey(key.checksum_address, proof(net, owner, key)), owner)
+        for _ in range(2):
+            net.chain.move_to(net.chain.now + 600)
+            net.roll()
+    third = HotKey((5_009).to_bytes(32))
+    send(net.chain.w3, staking.functions.replaceKey(third.checksum_address, proof(net, owner, third)), owner)
+    second = net.chain.now
+    send(net.chain.w3, staking.functions.revokeKey(), owner)
+    for key in (*keys, third):
+        assert ask(staking, "keyRevokedAt", key.checksum_address) == second
+    assert ask(staking, "keyRevokedAt", first) == second - 1, "it fell out of the line when the third was named"
+    assert [ask(configurator, "revokedMask", count) for count in (4, 5)] == [1, 1]
+    assert (info(net, ask, owner)["key"], info(net, ask, owner)["nextKey"]) == (NOBODY, NOBODY)
+
+
+def test_revoke_key__then_a_new_one__is_back_from_the_second_roll_on(net, ask):
+    owner, staking = net.chain.accounts[4], net.core.staking
+    send(net.chain.w3, staking.functions.revokeKey(), owner)
+    send(net.chain.w3, staking.functions.replaceKey(KEY.checksum_address, proof(net, owner)), owner)
+    sizes = []
+    for _ in range(2):
+        net.chain.move_to(net.chain.now + 600)
+        sizes.append(len(net.roll().rows))
+    assert sizes == [3, 4]
+
+
+def test_replace_key__before_the_first_roll__serves_at_once(net, ask):
+    staking = deploy(net.chain.w3, net.core.owner, "Staking", net.core.token.address, RULES)
+    owner = net.core.owner
+    send(net.chain.w3, net.core.token.functions.approve(staking.address, TOKEN), owner)
+    for name in ("register", "replaceKey"):
+        key = HotKey((6_000 + len(name)).to_bytes(32))
+        signature = key.sign(ask(staking, "registrationDigest", owner, key.checksum_address))
+        middle = ("x", TOKEN) if name == "register" else ()
+        send(net.chain.w3, staking.functions[name](key.checksum_address, *middle, signature), owner)
+        assert ask(staking, "validator", owner)[1] == key.checksum_address
+    send(net.chain.w3, staking.functions.revokeKey(), owner)
+    assert ask(staking, "validator", owner)[1] == NOBODY
+
+
+# What an owner sets
+
+
+def test_set_payee__owner__changes_at_once(net, ask, reverts):
+    owner, friend = net.chain.accounts[1], net.chain.accounts[40]
+    assert info(net, ask, owner)["payee"] == owner
+    send(net.chain.w3, net.core.staking.functions.setPayee(friend), owner)
+    assert info(net, ask, owner)["payee"] == friend
+    with reverts("staking: no payee"):
+        ask(net.core.staking, "setPayee", NOBODY, sender=owner)
+
+
+def test_set_commission__higher__after_a_full_epoch_and_lower__at_once(net, ask, reverts):
+    owner, staking = net.chain.accounts[1], net.core.staking
+
+    def told():
+        found = info(net, ask, owner)
+        return found["commission"], found["nextCommission"], found["commissionEpoch"]
+
+    send(net.chain.w3, staking.functions.setCommission(2_000), owner)
+    assert told() == (0, 2_000, 3)
+    net.chain.move_to(net.chain.now + 600)
+    net.roll()
+    assert told() == (0, 2_000, 3)
+    net.chain.move_to(net.chain.now + 600)
+    net.roll()
+    assert told() == (2_000, 2_000, 3)
+    send(net.chain.w3, staking.functions.setCommission(10_000), owner)
+    assert told() == (2_000, 10_000, 5)
+    send(net.chain.w3, staking.functions.setCommission(500), owner)
+    assert told() == (500, 500, 3)
+    with reverts("staking: commission above all"):
+        ask(staking, "setCommission", 10_001, sender=owner)
+
+
+# Deployment
+
+
+def test_set_network__misuse__reverts(net, ask, reverts):
+    staking, slashing = net.core.staking, net.core.slashing.address
+    aggregator = net.core.aggregator.address
+    with reverts("staking: caller not the deployer"):
+        ask(staking, "setNetwork", aggregator, slashing, sender=net.chain.accounts[3])
+    with reverts("staking: network is set"):
+        ask(staking, "setNetwork", aggregator, slashing, sender=net.core.owner)
+    other = deploy(net.chain.w3, net.core.owner, "Staking", net.core.token.address, RULES)
+    with reverts("staking: foreign aggregator"):
+        ask(other, "setNetwork", aggregator, slashing, sender=net.core.owner)
+    judge = deploy(net.chain.w3, net.core.owner, "Slashing", other.address)
+    mine = deploy(net.chain.w3, net.core.owner, "Staking", net.core.token.address, RULES)
+    configurator = deploy(net.chain.w3, net.core.owner, "Configurator", mine.address, astuple(MINUTE), net.chain.now)
+    found = deploy(net.chain.w3, net.core.owner, "Aggregator", configurator.address)
+    with reverts("staking: foreign slashing"):
+        ask(mine, "setNetwork", found.address, judge.address, sender=net.core.owner)
+    with reverts("staking: no network"):
+        ask(mine, "rollEpoch")
+
+
+@pytest.mark.parametrize(
+    ("token", "rules", "reason"),
+    [
+        (False, RULES, "staking: no token"),
+        (True, (0, 0, DAY, DAY), "staking: bad minimum"),
+        (True, (2**96, 0, DAY, DAY), "staking: bad minimum"),
+        (True, (1, YEAR + 1, DAY, DAY), "staking: bad epoch"),
+        (True, (1, 0, 0, DAY), "staking: bad evidence window"),
+        (True, (1, 0, YEAR + 1, DAY), "staking: bad evidence window"),
+        (True, (1, 0, DAY, YEAR + 1), "staking: bad vote length"),
+    ],
+)
+def test_deploy_staking__bad_argument__reverts(net, reverts, token, rules, reason):
+    built = artifact("Staking")
+    address = net.core.token.address if token else NOBODY
+    call = net.chain.w3.eth.contract(abi=built.abi, bytecode=built.bytecode).constructor(address, rules)
+    with reverts(reason):
+        net.chain.w3.eth.call(call.build_transaction({"gas": 10**7, "from": net.core.owner}), "pending")
+
+
+def test_views__network_and_rules__are_readable(net, ask):
+    staking, core = net.core.staking, net.core
+    rules = (2 * TOKEN, 3, 4, 5)
+    bare = deploy(net.chain.w3, core.owner, "Staking", core.token.address, rules)
+    names = ("minSelfBond", "epochSeconds", "evidenceSeconds", "voteSeconds")
+    assert tuple(ask(bare, name) for name in names) == rules
+    assert ask(bare, "token") == core.token.address
+    assert [ask(bare, name) for name in ("aggregator", "slashing", "configurator")] == [NOBODY] * 3
+    assert ask(staking, "aggregator") == core.aggregator.address
+    assert ask(staking, "slashing") == core.slashing.address
+    assert ask(staking, "configurator") == core.configurator.address
+    assert (ask(staking, "epoch"), ask(staking, "config")) == (1, 1)
+    assert contract_at(net.chain.w3, "Staking", staking.address).address == staking.address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from web3.logs import DISCARD
 
 from contracts import constant_int
 from contracts.artifacts import artifact
@@ -13,7 +14,7 @@ INVALID = constant_int("FLAG_INVALID")
 
 
 def event_of(net, receipt):
-    (event,) = net.core.aggregator.events.Transmitted().process_receipt(receipt)
+    (event,) = net.core.aggregator.events.Transmitted().process_receipt(receipt, errors=DISCARD)
     return event["args"]
 
 
@@ -97,8 +98,13 @@ def test_transmit__invalid_feed__moves_head_but_makes_no_round(net, ask):
     }
     draft = net.draft(words)
     assert ask(agg, "transmit", net.blob(draft)) == 6
-    event = event_of(net, net.transmit(net.blob(draft)))
+    receipt = net.transmit(net.blob(draft))
+    event = event_of(net, receipt)
     assert words[0] in event["words"]
+    told = agg.events.FeedInvalid().process_receipt(receipt, errors=DISCARD)
+    assert [dict(log["args"]) for log in told] == [
+        {"number": number, "slot": draft.slot, "word": words[number]} for number in (0, 2)
+    ]
     for number in (0, 2):
         assert ask(agg, "head", number) == (True, 1, draft.slot)
         assert unpack_word(ask(agg, "latest", number)[1]).value == 5 + number

@@ -26,7 +26,7 @@ SLOT = 60
 TIMING = Timing(SLOT, 2 * SLOT + 30, 1000, 2000, 0, 1)
 SPEC = FeedSpec(
     FeedId(0), FeedKind.PRICE, 6, 0, b"EUR".ljust(32, b"\0"), b"USD".ljust(32, b"\0"), 0, SLOT, 5_000, 1, 10**12,
-    20_000, 100_000, 40_000, 1, 10_000, bytes(32), bytes(32),
+    20_000, 100_000, 40_000, 1, 1, 10_000, bytes(32), bytes(32),
 )  # fmt: skip
 
 

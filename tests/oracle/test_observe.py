@@ -43,7 +43,7 @@ def spec(kind: FeedKind = FeedKind.PRICE, **changes: Any) -> FeedSpec:
         "outcomes": 2 if kind is FeedKind.EVENT else 0, "base": b"EUR".ljust(32, b"\0"), "quote": bytes(32),
         "horizon": HOUR if kind is FeedKind.FORECAST else 0, "heartbeat": 60, "deviation": 1, "min_value": 100,
         "max_value": 10**12, "max_dispersion": 1, "jump": 1, "veto_band": 1, "min_sources": 1,
-        "max_family_share": 10_000, "methodology": bytes(32), "sources": bytes(32),
+        "min_observers": 1, "max_family_share": 10_000, "methodology": bytes(32), "sources": bytes(32),
     }  # fmt: skip
     return FeedSpec(**(fields | changes))
 

@@ -22,7 +22,8 @@ def spec(number: int, kind: FeedKind, **changes: Any) -> FeedSpec:
         "number": FeedId(number), "kind": kind, "decimals": {0: 8, 1: 6, 2: 0}[kind],
         "outcomes": 2 if kind is FeedKind.EVENT else 0, "base": b"EUR".ljust(32, b"\0"), "quote": bytes(32),
         "horizon": HOUR if kind is FeedKind.FORECAST else 0, "heartbeat": 60, "deviation": 1,
-        "min_value": -(10**12), "max_value": 10**12, "max_dispersion": 1, "jump": 1, "veto_band": 1, "min_sources": 1,
+        "min_value": -(10**12), "max_value": 10**12, "max_dispersion": 1, "jump": 1, "veto_band": 1,
+        "min_sources": 1, "min_observers": 1,
         "max_family_share": 10_000, "methodology": bytes(32), "sources": source_list_hash(NAMES),
     }  # fmt: skip
     return FeedSpec(**(fields | changes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from oracle.config import (
     LocalConfig,
     NodeSettings,
 )
-from oracle.consensus.events import AttestedReport, Head
+from oracle.consensus.events import AttestedReport, ChainHeads, Head
 from oracle.consensus.network import FeedId, FeedKind, FeedSpec, NetworkConfig, Slot, Stake, ValidatorRow
 from oracle.errors import Reverted, Unreachable
 from oracle.intake import QUOTES_DIR
@@ -53,6 +53,7 @@ SPEC = FeedSpec(
     20_000,
     50_000,
     50_000,
+    1,
     1,
     10_000,
     bytes(32),
@@ -106,16 +107,13 @@ class Chain:
     async def endpoints(self, _config: NetworkConfig) -> dict[bytes, str]:
         return self.urls
 
-    async def heads(self, _config: NetworkConfig) -> Mapping[FeedId, Head]:
+    async def chain_heads(self, _config: NetworkConfig) -> ChainHeads:
         self._up()
         if not self.landed:
-            return {}
+            return ChainHeads({}, revoked=self.revoked_rows)
         last = self.landed[-1]
-        return {FeedId(0): Head(FeedId(0), last.report.slot, False, last.results[0].value)}
-
-    async def revoked(self, _count: int) -> frozenset[int]:
-        self._up()
-        return self.revoked_rows
+        head = Head(FeedId(0), last.report.slot, False, last.results[0].value)
+        return ChainHeads({FeedId(0): head}, revoked=self.revoked_rows)
 
     async def transmit(self, attested: AttestedReport, _pages: int) -> Landed | None:
         self._up()

@@ -1,4 +1,4 @@
-"""A py-evm chain, feeds and tokens for the tests of the consumers.
+"""A chain, feeds and tokens for the tests of the consumers.
 
 Feeds are mocks here; `tests/oracle/demo/test_consumers.py` drives the same contracts through the real ones.
 """
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.exceptions import TransactionFailed
-from web3 import EthereumTesterProvider, Web3
+from web3 import Web3
 from web3.exceptions import ContractLogicError
 
 from contracts.artifacts import EVM_VERSION, artifact
+from oracle.chain.localnet import LocalChain
 
 MOCKS = Path(__file__).parents[1] / "mocks"
 EXAMPLES = Path(__file__).parents[3] / "examples" / "consumer"
@@ -47,12 +47,15 @@ def code_of(name: str) -> tuple[list[dict[str, Any]], str]:
 class Bench:
     """One chain with helpers that deploy, send, expect a revert, and tell the time."""
 
-    w3: Web3
-    tester: EthereumTester
+    chain: Any
 
-    @cached_property
+    @property
+    def w3(self) -> Web3:
+        return self.chain.w3
+
+    @property
     def accounts(self) -> list[str]:
-        return list(self.w3.eth.accounts)
+        return self.chain.accounts
 
     def terms(self, sender: int) -> Any:
         """Everything that web3 would otherwise ask the chain for before it sends."""
@@ -85,8 +88,13 @@ class Bench:
         with pytest.raises((ContractLogicError, TransactionFailed), match=reason):
             call.call({"from": self.accounts[sender]})
 
+    def go_to(self, second: int) -> None:
+        """Mine a block at this second."""
+        self.chain.move_to(second)
+        self.w3.eth.send_transaction(self.terms(0) | {"to": self.accounts[0], "value": 0})
+
     def pass_time(self, seconds: int) -> None:
-        self.tester.time_travel(self.now + seconds)
+        self.go_to(self.now + seconds)
 
     def price_feed(self, decimals: int = 8) -> Any:
         return self.deploy("FeedMock", 0, decimals, 0, BASE, QUOTE, 0)
@@ -104,24 +112,21 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def chain_bench() -> Bench:
-    tester = EthereumTester(PyEVMBackend())
-    return Bench(Web3(EthereumTesterProvider(tester)), tester)
+    return Bench(LocalChain())
 
 
 @pytest.fixture(scope="module")
 def module_bench(chain_bench: Bench) -> Iterator[Bench]:
     """The chain for what a module deploys once, put back after the module."""
-    snapshot = chain_bench.tester.take_snapshot()
-    yield chain_bench
-    chain_bench.tester.revert_to_snapshot(snapshot)
+    with chain_bench.chain.rewound():
+        yield chain_bench
 
 
 @pytest.fixture
 def bench(chain_bench: Bench) -> Iterator[Bench]:
     """The chain, put back afterwards to what it was before the test."""
-    snapshot = chain_bench.tester.take_snapshot()
-    yield chain_bench
-    chain_bench.tester.revert_to_snapshot(snapshot)
+    with chain_bench.chain.rewound():
+        yield chain_bench
 
 
 @pytest.fixture(scope="session")

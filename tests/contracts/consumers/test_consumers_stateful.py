@@ -39,10 +39,10 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, bench: Any) -> None:
         super().__init__()
         self.bench = bench
-        self.snapshot = bench.tester.take_snapshot()
+        self.snapshot = bench.chain.snapshot()
 
     def teardown(self) -> None:
-        self.bench.tester.revert_to_snapshot(self.snapshot)
+        self.bench.chain.revert(self.snapshot)
 
     def attempt(self, contract: Any, reason: str | None, name: str, *args: Any, sender: int) -> bool:
         """Send what the model allows; see the same refusal where it does not."""
@@ -239,7 +239,7 @@ class MarketMachine(Machine):
     @rule(outcome=st.integers(-1, 2), final=st.booleans(), invalid=st.booleans(), late=st.booleans())
     def resolve(self, outcome: int, final: bool, invalid: bool, late: bool) -> None:
         if late and self.bench.now <= self.expiry:
-            self.bench.tester.time_travel(self.expiry + 10)
+            self.bench.go_to(self.expiry + 10)
         at = self.expiry if late else min(self.bench.now, self.expiry - 1)
         self.bench.say(self.feed, outcome, 1, at=at)
         self.bench.send(self.feed.functions.mark(invalid, 64 if final else 0))

@@ -155,9 +155,9 @@ def test_borrow__feed_at_its_oldest__works_and_a_second_later_is_stale(desk, fee
     other = desk.forecast if feed == "price" else desk.price
     desk.bench.say(getattr(desk, feed), PRICE if feed == "price" else 0, 2, at=now)
     desk.bench.send(other.functions.say(2, 0 if feed == "price" else PRICE, now + 3600, now + 3600, 2))
-    desk.bench.tester.time_travel(now + 3600 + GRACE - 1)
+    desk.bench.go_to(now + 3600 + GRACE - 1)
     desk.read("borrowable", desk.who(ALICE))
-    desk.bench.tester.time_travel(now + 3600 + GRACE + 30)
+    desk.bench.go_to(now + 3600 + GRACE + 30)
     desk.refuses("reader: stale feed", "borrow", 1)
 
 
@@ -376,3 +376,18 @@ def test_reentrancy__token_calls_back__reverts(bench, forecast_quantiles, inner,
 
 def encoded(call: Any) -> bytes:
     return bytes.fromhex(call._encode_transaction_data()[2:])
+
+
+def test_lender__what_it_was_made_of__is_readable(desk):
+    bound = {"LENDER": desk.who(LENDER), "COLLATERAL": desk.euro.address, "DEBT": desk.dollar.address}
+    bound |= {"PRICE_FEED": desk.price.address, "FORECAST_FEED": desk.forecast.address}
+    bound |= {"BONUS_BPS": BONUS, "BUFFER_BPS": BUFFER, "GRACE": GRACE}
+    assert {name: desk.read(name) for name in bound} == bound
+
+
+def test_views__price_not_positive_or_feed_stale__revert_as_what_acts_on_them(indebted):
+    indebted.set_price(0)
+    for name in ("borrowable", "collateralValue", "liquidatable"):
+        indebted.refuses("lender: price not positive", name, indebted.who(ALICE))
+    indebted.bench.pass_time(10**6)
+    indebted.refuses("reader: stale feed", "loanToValue")

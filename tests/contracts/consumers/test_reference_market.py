@@ -43,7 +43,7 @@ class Venue:
     def settle(self, outcome: int, flags: int = FINAL | VECTOR, delay: int = 0) -> None:
         """Let the feed speak `delay` seconds after the expiry, and let time pass beyond it."""
         if self.bench.now < self.expiry + 500:
-            self.bench.tester.time_travel(self.expiry + 500)
+            self.bench.go_to(self.expiry + 500)
         self.bench.say(self.feed, outcome, 5, at=self.expiry + delay)
         self.bench.send(self.feed.functions.mark(False, flags))
 
@@ -243,3 +243,11 @@ def test_reentrancy__token_calls_back__reverts(bench):
 
 def encoded(call: Any) -> bytes:
     return bytes.fromhex(call._encode_transaction_data()[2:])
+
+
+def test_market__what_it_was_made_of_and_whom_one_allowed__is_readable(venue):
+    bound = {"COLLATERAL": venue.token.address, "FEED": venue.feed.address, "EXPIRY": venue.expiry}
+    assert {name: venue.read(name) for name in bound} == bound
+    assert not venue.read("isOperator", venue.who(ALICE), venue.who(BOB))
+    venue.act("setOperator", venue.who(BOB), True, sender=ALICE)
+    assert venue.read("isOperator", venue.who(ALICE), venue.who(BOB))

@@ -33,7 +33,7 @@ TOKEN = 10**18
 KEYS = tuple(HotKey(keccak(b"chain test %d" % number)) for number in range(4))
 SPEC = FeedSpec(
     0, FeedKind.PRICE, 8, 0, b"EUR".ljust(32, b"\0"), b"USD".ljust(32, b"\0"), 0, 3600, 5_000, 1, 10**20, 20_000,
-    100_000, 40_000, 1, 10_000, bytes(32), bytes(32),
+    100_000, 40_000, 1, 1, 10_000, bytes(32), bytes(32),
 )  # fmt: skip
 FORECAST = replace(
     SPEC, number=4, kind=FeedKind.FORECAST, decimals=6, horizon=3600, min_value=-(10**6), max_value=10**6

@@ -81,7 +81,7 @@ async def test_network_config__as_rolled__digest_recomputed_and_stakes_capped(
     assert [row.address for row in config.rows] == [key.address for key in keys]
     assert [row.stake * 10 // 10**18 for row in config.rows] == [225, 225, 200, 100]
     assert [feed.number for feed in config.feeds] == [0, 4]
-    stated = network.core.aggregator.functions.configOf(1).call()[14]
+    stated = network.core.configurator.functions.configOf(1).call()[14]
     assert config.digest == stated
     assert await adapter.endpoints(config) == {
         key.address: f"http://127.0.0.1:{9000 + number}" for number, key in enumerate(keys)
@@ -102,7 +102,7 @@ async def test_network_configs__rolled_again__both_are_given(adapter: ChainAdapt
 async def test_network_config__rpc_changes_a_field__digest_fault(
     adapter: ChainAdapter, proxy: Any, network: Any
 ) -> None:
-    fields = list(network.core.aggregator.functions.configOf(1).call())
+    fields = list(network.core.configurator.functions.configOf(1).call())
     for place in (3, 4, 5, 6, 7, 8, 9, 10, 11):
         lie = list(fields)
         lie[place] = bytes(32) if place == 3 else lie[place] + 1
@@ -114,7 +114,7 @@ async def test_network_config__rpc_changes_a_field__digest_fault(
 async def test_network_config__rpc_changes_a_stake_and_the_digest__probe_or_digest_fault(
     adapter: ChainAdapter, proxy: Any, network: Any
 ) -> None:
-    rows = [(row[0], row[1] + 1) for row in network.core.aggregator.functions.table(1).call()]
+    rows = [(row[0], row[1] + 1) for row in network.core.configurator.functions.table(1).call()]
     proxy.rewrite = answering("table(uint256)", [TABLE_TYPE], [rows])
     with pytest.raises(WrongConfigDigest, match="do not trust"):
         await adapter.network_config(1)
@@ -123,7 +123,7 @@ async def test_network_config__rpc_changes_a_stake_and_the_digest__probe_or_dige
 async def test_network_config__made_for_another_contract_or_chain__wrong_chain(
     adapter: ChainAdapter, proxy: Any, network: Any
 ) -> None:
-    fields = network.core.aggregator.functions.configOf(1).call()
+    fields = network.core.configurator.functions.configOf(1).call()
     for place, value in ((0, 1), (1, "0x" + "11" * 20), (2, 7)):
         lie = [*fields[:place], value, *fields[place + 1 :]]
         proxy.rewrite = answering("configOf(uint256)", [CONFIG_TYPE], [tuple(lie)])
@@ -132,7 +132,7 @@ async def test_network_config__made_for_another_contract_or_chain__wrong_chain(
 
 
 async def test_network_config__other_domain__wrong_chain(adapter: ChainAdapter, proxy: Any) -> None:
-    proxy.rewrite = answering("reportDigest(uint256,uint256,uint256,bytes32)", ["bytes32"], [bytes(32)])
+    proxy.rewrite = answering("reportDigest(bytes32,uint256,uint256,bytes32)", ["bytes32"], [bytes(32)])
     with pytest.raises(WrongChain, match="EIP-712"):
         await adapter.network_config(1)
 
@@ -162,6 +162,22 @@ async def test_transmit__new_report__stored_and_read_back(adapter: ChainAdapter,
     price, _ = await adapter.readings(config.feeds)
     assert price.round == 1 and price.word is not None and price.word.turnout == 10_000
     assert price.word.updated_at == network.ledger.head.header.timestamp
+
+
+async def test_chain_heads__round_was_paid_for__named_until_it_is_stored(adapter: ChainAdapter, network: Any) -> None:
+    config = await adapter.network_config()
+    assert (await adapter.chain_heads(config)).requested == frozenset()
+    attested = network.attest(config, config.first_slot, 7, QUANTILES)
+    call = network.core.aggregator.functions.requestRound(4)
+    network.w3.eth.wait_for_transaction_receipt(
+        call.transact({"from": network.core.owner, "value": 10**17, "gas": 10**6})
+    )
+    assert (await adapter.chain_heads(config)).requested == {FeedId(4)}
+    await adapter.transmit(attested, 0b01)
+    assert (await adapter.chain_heads(config)).requested == {FeedId(4)}, "another page was stored"
+    await adapter.transmit(attested, 0b10)
+    found = await adapter.chain_heads(config)
+    assert found.requested == frozenset() and set(found.heads) == {FeedId(0), FeedId(4)}
 
 
 async def test_transmit__one_page__only_its_feed(adapter: ChainAdapter, network: Any) -> None:
@@ -263,11 +279,12 @@ def components(entry: dict[str, Any]) -> str:
 
 
 def test_types__of_every_view_used__equal_the_compiled_abi() -> None:
-    abi = {entry["name"]: entry for entry in artifact("Aggregator").abi if "name" in entry}
+    entries = artifact("Aggregator").abi + artifact("Configurator").abi
+    abi = {entry["name"]: entry for entry in entries if "name" in entry}
     outputs = {
         "configOf": CONFIG_TYPE, "table": TABLE_TYPE, "feedsOf": "uint256[]", "feedSpecOf": SPEC_TYPE,
         "head": HEAD_TYPE, "configCount": "uint256", "revokedMask": "uint256", "reportDigest": "bytes32",
-        "staking": "address", "vectorWord": "uint256", "transmit": "uint256",
+        "staking": "address", "configurator": "address", "vectorWord": "uint256", "transmit": "uint256",
     }  # fmt: skip
     assert {name: ",".join(components(part) for part in abi[name]["outputs"]) for name in outputs} == outputs
     assert [components(part) for part in abi["latest"]["outputs"]] == ["uint256", "uint256"]

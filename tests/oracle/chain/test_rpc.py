@@ -69,9 +69,9 @@ async def test_request__error_object__refused_or_reverted(rpc: Rpc, network: Any
     with pytest.raises(RpcRefused, match="does not exist") as caught:
         await rpc.request("eth_nope")
     assert caught.value.code == -32601
-    aggregator = bytes.fromhex(network.core.aggregator.address[2:])
+    configurator = bytes.fromhex(network.core.configurator.address[2:])
     with pytest.raises(Reverted, match="unknown config"):
-        await rpc.call(aggregator, encode_call("configOf(uint256)", 9))
+        await rpc.call(configurator, encode_call("configOf(uint256)", 9))
 
 
 async def test_batch__more_than_a_part__all_answers_in_order(rpc: Rpc, proxy: Any) -> None:

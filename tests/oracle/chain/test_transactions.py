@@ -91,9 +91,9 @@ async def test_send__simulation_not_worthwhile__nothing_sent(make: Any, store: S
 
 
 async def test_send__simulation_reverts__reason_and_nothing_sent(make: Any, store: Store, network: Any) -> None:
-    aggregator = bytes.fromhex(network.core.aggregator.address[2:])
-    with pytest.raises(Reverted, match="aggregator: unknown config"):
-        await make().send(aggregator, encode_call("configOf(uint256)", 77), slot=1)
+    configurator = bytes.fromhex(network.core.configurator.address[2:])
+    with pytest.raises(Reverted, match="configurator: unknown config"):
+        await make().send(configurator, encode_call("configOf(uint256)", 77), slot=1)
     assert store.saved == []
 
 

@@ -143,6 +143,12 @@ def test_feed__source_named_by_less_than_a_third__does_not_count():
     assert flags_of(replace(PRICE, min_sources=2), seen) == FLAG_INVALID | FLAG_TURNOUT
 
 
+@pytest.mark.parametrize(("least", "flags"), [(3, 0), (4, FLAG_INVALID | FLAG_TURNOUT)])
+def test_feed__fewer_observers_than_the_feed_asks_for__is_invalid_whatever_their_stake(least, flags):
+    seen = [(30, seen_price(100)) for _ in range(3)]
+    assert flags_of(replace(PRICE, min_observers=least), seen, 90) == flags
+
+
 @pytest.mark.parametrize(("share", "flags"), [(6_000, 0), (6_001, FLAG_INVALID | FLAG_FAMILY)])
 def test_feed__one_model_family_above_its_share__is_invalid(share, flags):
     seen = [(40, seen_price(100, family_share=share)), (30, seen_price(100)), (30, seen_price(100, family_share=9_000))]

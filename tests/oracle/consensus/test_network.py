@@ -76,7 +76,7 @@ def test_digest__written_out_by_hand__is_the_same():
     for f in c.feeds:
         parts = [word(f.number), word(f.kind), word(f.decimals), word(f.outcomes), f.base, f.quote, word(f.horizon)]
         parts += [word(f.heartbeat), word(f.deviation), word(f.min_value), word(f.max_value), word(f.max_dispersion)]
-        parts += [word(f.jump), word(f.veto_band), word(f.min_sources), word(f.max_family_share)]
+        parts += [word(f.jump), word(f.veto_band), word(f.min_sources), word(f.min_observers), word(f.max_family_share)]
         feeds += keccak(b"".join([*parts, f.methodology, f.sources]))
     table = b"".join(row.address + row.stake.to_bytes(12, "big") for row in c.rows)
     head = [word(c.chain_id), bytes(12) + c.aggregator, word(c.count), c.randomness, word(c.anchor_slot)]
@@ -129,6 +129,7 @@ def test_config__contradicts_itself__raises_bad_network_config(change):
     [
         {"number": 65_536}, {"number": -1}, {"decimals": 256}, {"base": b"x"}, {"min_value": 5, "max_value": 4},
         {"max_value": 2**127}, {"outcomes": 2}, {"heartbeat": 2**32}, {"max_family_share": 10_001},
+        {"min_observers": 65},
         {"number": 7, "kind": FeedKind.FORECAST}, {"kind": FeedKind.EVENT, "outcomes": 17}, {"kind": FeedKind.EVENT},
     ],
 )  # fmt: skip
