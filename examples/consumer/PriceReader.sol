@@ -7,15 +7,15 @@ interface IDodonaFeed {
         external
         view
         returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
-    function invalid() external view returns (bool);
+    function status() external view returns (uint256);
     function flags() external view returns (uint8);
     function confidence() external view returns (uint256);
     function latestVector() external view returns (uint256 roundId, int256[] memory components);
 }
 
 /// @title PriceReader: how a contract reads a Dodona price and its forecast
-/// @notice Checks what the plain Feed leaves to its reader: that the last report was not INVALID, that the price is
-///         positive and young, that no flag warns of disagreement.
+/// @notice Checks what the plain Feed leaves to its reader: that nothing speaks against the newest round, that the price
+///         is positive and young, that no flag warns of disagreement.
 contract PriceReader {
     // Set by the network when validators or sources lie far apart, or when the price jumped.
     uint8 private constant FLAG_DISPERSION = 4;
@@ -25,7 +25,7 @@ contract PriceReader {
     IDodonaFeed public immutable forecastFeed;
     uint256 public immutable maxAge;
 
-    error InvalidFeed(address feed);
+    error NotReliable(address feed, uint256 status);
     error StaleFeed(address feed, uint256 updatedAt);
     error PriceNotPositive(int256 answer);
     error FlaggedPrice(uint8 flags);
@@ -56,7 +56,9 @@ contract PriceReader {
     }
 
     function _fresh(IDodonaFeed feed) private view returns (int256) {
-        if (feed.invalid()) revert InvalidFeed(address(feed));
+        // Stale by the network's own measure, INVALID, paused, behind a sequencer that is down, retired.
+        uint256 status = feed.status();
+        if (status != 0) revert NotReliable(address(feed), status);
         (, int256 answer,, uint256 updatedAt,) = feed.latestRoundData();
         if (block.timestamp - updatedAt > maxAge) revert StaleFeed(address(feed), updatedAt);
         return answer;

@@ -3,14 +3,14 @@
 """
 @title PriceReader: how a contract reads a Dodona price and its forecast
 @license AGPL-3.0-only
-@notice Checks what the plain Feed leaves to its reader: that the last report was not INVALID, that the price is
-        positive and young, that no flag warns of disagreement. Copy what you need; the interface below is all of it.
+@notice Checks what the plain Feed leaves to its reader: that nothing speaks against the newest round, that the price is
+        positive and young, that no flag warns of disagreement. Copy what you need.
 """
 
 
 interface Feed:
     def latestRoundData() -> (uint80, int256, uint256, uint256, uint80): view
-    def invalid() -> bool: view
+    def status() -> uint256: view
     def flags() -> uint8: view
     def confidence() -> uint256: view
     def latestVector() -> (uint256, DynArray[int256, 16]): view
@@ -19,7 +19,6 @@ interface Feed:
 # Set by the network when validators or sources lie far apart, or when the price jumped.
 FLAG_DISPERSION: constant(uint8) = 4
 FLAG_JUMP: constant(uint8) = 8
-
 PRICE: public(immutable(Feed))
 FORECAST: public(immutable(Feed))
 MAX_AGE: public(immutable(uint256))
@@ -68,7 +67,8 @@ def range90() -> (int256, int256):
 @internal
 @view
 def _fresh(feed: Feed) -> int256:
-    assert not staticcall feed.invalid(), "reader: invalid"
+    # Stale by the network's own measure, INVALID, paused, behind a sequencer that is down, retired.
+    assert staticcall feed.status() == 0, "reader: not reliable"
     round: uint80 = 0
     answer: int256 = 0
     started: uint256 = 0

@@ -12,7 +12,7 @@ import typer
 
 from feeds.sources.source import FeedError
 from models.architectures import BundleError
-from oracle.commands import feed, model, node
+from oracle.commands import abi, deploy, feed, model, node
 from oracle.errors import ConfigError, DodonaError
 
 FORESEEN = (DodonaError, FeedError, BundleError)
@@ -26,6 +26,8 @@ app = typer.Typer(
 app.add_typer(node.app, name="node")
 app.add_typer(feed.app, name="feed")
 app.add_typer(model.app, name="model")
+app.command()(abi.abi)
+app.command()(deploy.deploy)
 
 
 class UsageFault(ConfigError):
