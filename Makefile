@@ -1,9 +1,12 @@
 # The same commands for people and CI. Each target makes its own virtual environment when it is missing or out of date:
 # python3 -m venv and pip, nothing else. `make demo PYTHON=python3.12` picks another interpreter (3.11 or 3.12).
+# Where npm is on PATH, `make test` also fetches anvil, Solidity compilers and other people's contracts (tests/peers/).
 PYTHON ?= python3
 VENV   ?= .venv
 STAMP  := $(VENV)/.installed
-export PATH := $(abspath $(VENV))/bin:$(PATH)
+NPM    := $(shell command -v npm 2>/dev/null)
+PEERS  := tests/peers/node_modules
+export PATH := $(abspath $(VENV))/bin:$(abspath $(PEERS))/.bin:$(PATH)
 export OMP_NUM_THREADS := 1
 
 .PHONY: help demo test check bench soak clean
@@ -18,12 +21,23 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
+# Not `npm ci`: it wants anvil's packages for all platforms in the lock file, and a registry need not have them all.
+$(PEERS)/.installed: tests/peers/package.json tests/peers/package-lock.json tests/peers/.npmrc
+	cd tests/peers && npm install --no-save --loglevel=error
+	@touch $@
+
 demo: $(STAMP)   ## train, start a chain and four validators, replay October 2017
 	dodona demo
 
-test: $(STAMP)   ## the whole suite, under plain pytest and under `ape test`
+test: $(STAMP) $(if $(NPM),$(PEERS)/.installed)  ## the whole suite; where npm is, the contracts under `ape test` on anvil too
 	pytest -q
+ifneq ($(NPM),)
+	ape test tests/examples -q
+	ape test tests/contracts -q --network ethereum:local:foundry
+else
 	ape test tests/contracts tests/examples -q
+	@echo "SKIPPED, for there is no npm on PATH: the contracts on anvil, and the peers of tests/peers/"
+endif
 
 check: $(STAMP)  ## ruff, mypy strict, architecture rules
 	ruff check .
@@ -40,5 +54,5 @@ soak: $(STAMP)   ## what is longer than the suite's budget
 	pytest -q -m soak
 	DODONA_EXPLORE=1 pytest -q tests/feeds tests/models tests/oracle/consensus tests/contracts
 
-clean:           ## everything that a target made, the virtual environment included
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:           ## everything that a target made, the virtual environment and npm's packages included
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

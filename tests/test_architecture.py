@@ -27,6 +27,7 @@ PURE_IMPORTS = {
 }  # fmt: skip
 PURE_PARTS_OF_ORACLE = ("oracle.consensus", "oracle.errors")
 SOURCE_SUFFIXES = {".py", ".vy", ".vyi", ".sol"}
+NOT_OURS = {"__pycache__", ".build", "node_modules"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "tools"}
@@ -37,7 +38,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def sources(root: Path, *folders: str, suffix: str = ".py") -> Iterator[Path]:
     for folder in folders:
         for path in sorted((root / folder).rglob(f"*{suffix}")):
-            if "__pycache__" not in path.parts and ".build" not in path.parts:
+            if not NOT_OURS & set(path.parts):
                 yield path
 
 
