@@ -30,7 +30,7 @@ class CountedMachine(RuleBasedStateMachine):
 def settings_for(share: float) -> settings:
     """Hypothesis settings under which a machine takes at least `share` of all steps (0 to 1)."""
     return settings(
-        max_examples=math.ceil(1.1 * STEPS * share / STEPS_A_RUN) + 1, stateful_step_count=STEPS_A_RUN, deadline=None,
+        max_examples=math.ceil(1.25 * STEPS * share / STEPS_A_RUN) + 1, stateful_step_count=STEPS_A_RUN, deadline=None,
         phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -75,6 +76,19 @@ class StakingMachine(CountedMachine):
         self.bench.act(sender, name, *arguments)
         self.worked[name] += 1
         return found if found is not None else True
+
+    def pays(self, payer: str, name: str, arguments: tuple[Any, ...], amount: int, change: Callable[..., Any]) -> Any:
+        """As `both`; what Staking would take and the payer does not have, the token refuses."""
+        if amount > self.balance(payer):
+            try:
+                change(deepcopy(self.model))
+            except Refused:
+                pass  # Staking itself refuses first: `both` looks at its reason
+            else:
+                with pytest.raises((TransactionFailed, ContractLogicError), match=r"transfer amount exceeds balance$"):
+                    self.bench.ask(name, *arguments, sender=payer)
+                return None
+        return self.both(payer, name, arguments, lambda: change(self.model))
 
     def amount(self, kind: str, stake: int, spare: int) -> int:
         return {
@@ -165,7 +179,7 @@ class StakingMachine(CountedMachine):
             return
         name, arguments = ("bond", (amount,)) if account == target else ("delegate", (target, amount))
         now = self.bench.chain.now
-        if self.both(account, name, arguments, lambda: self.model.stake(now, target, account, amount)):
+        if self.pays(account, name, arguments, amount, lambda model: model.stake(now, target, account, amount)):
             self.holdings[account] -= amount
 
     def unbond(self, person: int, owner: int, kind: str) -> None:
@@ -186,7 +200,7 @@ class StakingMachine(CountedMachine):
         amount = self.amount(kind, 0, spare)
         if spare < amount < 2**95:
             return
-        if self.both(payer, "payReward", (target, amount), lambda: self.model.reward(target, amount)):
+        if self.pays(payer, "payReward", (target, amount), amount, lambda model: model.reward(target, amount)):
             self.holdings[payer] -= amount
 
     def register(self, owner: int, amount: int, stolen: bool) -> None:
