@@ -5,8 +5,8 @@ model of them. The same seed gives the same run. Never in it: threads, real time
 
 *Connected* (for liveness): in a slot, validator v and leader L are connected when neither was down or silent in it and
 every message of that slot that one sent to the other arrived within `Settings.budget_ms` of sending, with the other up
-(clocks differ, so it may arrive in the slot before). The slot must then have a report on chain if L is honest and L
-and its connected honest peers hold > 2/3 of stake.
+and aware of the slot's config (clocks differ, so it may arrive in the slot before; a real node's peers send again). The
+slot must then have a report on chain if L is honest and L and its connected honest peers hold > 2/3 of stake.
 """
 
 from __future__ import annotations
@@ -177,7 +177,10 @@ class Simulation:
         if isinstance(found, str):
             self.verdict.counts[f"undecoded:{found}"] += 1
         else:
-            node.tell(Received(found), next(c for c in self.configs if c.digest == config_digest(found)))
+            config = next(c for c in self.configs if c.digest == config_digest(found))
+            if config.digest not in node.cores:
+                self.verdict.cut.add(link)
+            node.tell(Received(found), config)
 
 
 def simulate(settings: Settings) -> Verdict:
