@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from feeds.sources.source import StoreDamaged
-from feeds.store import Store, to_quotes
+from feeds.store import MAX_ROWS, Store, to_quotes
 from feeds.types import SECOND, Micros, Quote
 
 QUOTES_DIR = "quotes"
@@ -50,7 +50,7 @@ class Intake:
         self._room = 1024
         self.store: Store | None = None
         self.fault: str | None = None
-        """Why the quotes since the last success are not on disk yet, and the mend; None while all are."""
+        """Why quotes are not on disk yet, or not as they should be, and the mend; None while all is well."""
 
     def recall(self, now: Micros) -> list[Quote]:
         """What was stored by `now`, oldest first: what a restarted node begins with. Raises StoreDamaged."""
@@ -88,16 +88,23 @@ class Intake:
     def save(self) -> None:
         """Put what is not on disk there, in one file. If the disk refuses, `fault` says so and the next call retries.
 
-        To be called off the event loop, never at the same time as another method.
+        Now and then the files of many calls are merged into one. To be called off the event loop, never at the same
+        time as another method.
         """
         if self.store is None or not self._unsaved:
             return
         try:
-            self.store.append(self._unsaved)
+            while self._unsaved:
+                self.store.append(self._unsaved[:MAX_ROWS])
+                self._unsaved = self._unsaved[MAX_ROWS:]
         except StoreDamaged as error:
             self.fault = f"{len(self._unsaved)} quotes are not stored, a restart would forget them: {error}"
-        else:
-            self._unsaved, self.fault = [], None
+            return
+        self.fault = None
+        try:
+            self.store.compact()
+        except StoreDamaged as error:
+            self.fault = f"all quotes are stored, but in ever more files, which makes each start slower: {error}"
 
     def known(self, symbol: str, now: Micros) -> list[Quote]:
         """Everything known of `symbol` by `now`, stored or about to be. Raises StoreDamaged."""

@@ -13,7 +13,9 @@ The tree, each error naming the thing and the mend:
     ├── MalformedQuote      one row or message that must not become a quote
     ├── BadRule             a setting of fusion, window, series or replay outside its range
     ├── MixedSymbols        quotes of two symbols where one is meant
-    └── StoreDamaged        a partition of the store cannot be read or written
+    ├── UnitMismatch        a symbol that is no pair, or legs that do not chain (`feeds.cross`)
+    ├── StoreDamaged        a partition of the store cannot be read or written
+    └── NotKept             the store is asked about a time whose quotes were removed
 """
 
 from __future__ import annotations
@@ -102,6 +104,16 @@ class StoreDamaged(FeedError):
         self.path, self.reason = path, reason
         mend = "restore the named file from a copy, or move it away to go on without its quotes"
         super().__init__(f"store {path}: {reason}; {mend}")
+
+
+class NotKept(FeedError):
+    """The store at `path` is asked about `moment`, before `kept_since` (UTC microseconds): that was removed."""
+
+    def __init__(self, path: str, moment: int, kept_since: int) -> None:
+        """Keep the path and both times."""
+        self.path, self.moment, self.kept_since = path, moment, kept_since
+        mend = "ask about a later time, or read the archive"
+        super().__init__(f"store {path}: asked about {moment}, but keeps quotes since {kept_since} only; {mend}")
 
 
 def _short(value: object) -> str:
