@@ -19,8 +19,8 @@ from statistics import NormalDist
 
 from eth_hash.auto import keccak
 
-from feeds.fuse import Fused, FusionRule, Refusal, fuse
-from feeds.types import SECOND, Micros, Quote
+from feeds.fuse import Fused, FusionRule, Refusal
+from feeds.types import SECOND
 from models.forecast import LEVELS
 from models.panel import PanelStep
 from oracle.config import FeedSettings, QuestionSettings
@@ -86,20 +86,21 @@ def bitmap(names: Sequence[str], used: Sequence[str]) -> int:
     return sum(1 << index for index, name in enumerate(names) if name in used)
 
 
-def fusion_rule(settings: FeedSettings, symbol: str) -> FusionRule:
-    """How this feed's price is fused, from its settings."""
+def fusion_rule(
+    settings: FeedSettings, symbol: str, symbols: Mapping[str, tuple[str, ...]] | None = None
+) -> FusionRule:
+    """How this feed's price is fused, from its settings. `symbols`: what each source quotes, where that is known."""
+    told = symbols or {}
+    expected = tuple(
+        name for name in settings.sources if name not in settings.without and symbol in told.get(name, (symbol,))
+    )
     return FusionRule(
-        symbol=symbol,
-        max_age=settings.max_age_s * SECOND,
-        min_sources=settings.min_sources,
-        expected=tuple(name for name in settings.sources if name not in settings.without),
+        symbol=symbol, max_age=settings.max_age_s * SECOND, min_sources=settings.min_sources, expected=expected
     )
 
 
-def fused_price(settings: FeedSettings, symbol: str, quotes: Sequence[Quote], now: Micros) -> Fused:
-    """One price of the feed's sources as known at `now`. Raises Abstention."""
-    mine = [quote for quote in quotes if quote.source in settings.sources and quote.symbol == symbol]
-    answer = fuse(mine, fusion_rule(settings, symbol), now)
+def priced(settings: FeedSettings, answer: Fused | Refusal) -> Fused:
+    """The price, if there is one. Raises Abstention."""
     if isinstance(answer, Refusal):
         raise Abstention(answer.rule, f"feed {settings.number}: {answer.reason}")
     return answer

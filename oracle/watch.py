@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from feeds.fuse import Fused
 from feeds.series import close_series
 from feeds.sources.source import FeedError, Source
 from feeds.store import Store
 from feeds.types import SECOND, Micros, Quote
-from feeds.window import QuoteWindow
 from models.panel import Panel, PanelError, PanelStep
-from oracle.config import FaultSettings, FeedSettings, QuestionSettings
+from oracle.config import FaultSettings, FeedSettings
 from oracle.consensus.messages import FeedObservation, Values
 from oracle.consensus.network import FeedKind, FeedSpec, NetworkConfig
 from oracle.errors import ConfigError, LocalFault
@@ -30,13 +28,13 @@ from oracle.observe import (
     event_point,
     faulty,
     forecast_point,
-    fused_price,
     fusion_rule,
     price_point,
     resolved_point,
     source_list_hash,
     with_past,
 )
+from oracle.prices import Prices, symbol_of
 
 SeriesKey = tuple[str, tuple[str, ...]]
 """Symbol and source names: feeds that agree in both share one series and one panel."""
@@ -131,8 +129,7 @@ class Watch:
         self._sources, self._faults = tuple(sources), faults
         self._series = {key: _Series(key, panel) for key, panel in panels.items()}
         histories = [fusion_rule(feed, feed.symbol).history for feed in feeds]
-        self._window = QuoteWindow(max(histories, default=SECOND))
-        self._questions = {feed.number: _Question(feed, feed.question) for feed in feeds if feed.question is not None}
+        self._prices = Prices(feeds, self._sources)
         self._intake = Intake(memory_span(histories, (panel.width for panel in panels.values())))
         self._newest: Micros | None = None
         self._troubles: dict[str, str] = {}
@@ -201,6 +198,7 @@ class Watch:
     def see(self, network: NetworkConfig, slot: int, now: Micros, past: Past) -> Sighting:
         """Observe every feed of `network` from what was polled. `past`: own values of the slots -1 and -2."""
         self.advance(now)
+        self._catch_up(now)
         values: list[FeedObservation | None] = []
         abstained: dict[int, tuple[str, str]] = {}
         for spec in network.feeds:
@@ -212,6 +210,20 @@ class Watch:
         steps = {key: series.step for key, series in self._series.items() if series.step is not None}
         troubles, self._troubles = self._troubles, {}
         return Sighting(tuple(values), abstained, self._newest, steps, troubles)
+
+    def _catch_up(self, now: Micros) -> None:
+        """Judge a source's late history as a restart would, from the store."""
+        if self._intake.store is None:
+            return
+        try:
+            self._prices.catch_up(lambda symbol: self._intake.known(symbol, now))
+        except FeedError as error:
+            self._troubles["prices"] = f"a source's history cannot be read back ({error}); it counts from now on"
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Sources named faulty now, with their symbol -> `dead`, `frozen` or `drifting`."""
+        return self._prices.named()
 
     def weights(self, sighting: Sighting) -> dict[str, dict[str, float]]:
         """Weights behind a sighting's forecasts: bundle hash -> horizon in seconds -> mean weight over the levels."""
@@ -264,19 +276,16 @@ class Watch:
             return
         newest = max(quote.known_at for quote in quotes)
         self._newest = newest if self._newest is None else max(self._newest, newest)
-        for question in self._questions.values():
-            question.add(quotes)
         for series in self._series.values():
             series.add(quotes)
-        self._window.add(quotes)
+        self._prices.add(quotes)
 
     def _point(self, spec: FeedSpec, slot: int, now: Micros) -> Point:
         feed = self._feeds.get(spec.number)
         if feed is None:
             raise Abstention("not_configured", f"feed {spec.number} is not in the settings")
         if spec.kind is FeedKind.PRICE:
-            fused = fused_price(feed, feed.symbol, self._window.quotes(feed.symbol, now), now)
-            return self._faulted(price_point(spec, feed, fused), slot)
+            return self._faulted(price_point(spec, feed, self._prices.price(feed, now)), slot)
         if spec.kind is FeedKind.FORECAST:
             return forecast_point(spec, feed, *self._outlook(feed, feed.symbol, now))
         return self._event_point(feed, now)
@@ -285,7 +294,7 @@ class Watch:
         if feed.question is None:
             raise Abstention("not_configured", f"feed {feed.number} has no question in the settings")
         if now >= feed.question.at_ms * 1000:
-            return resolved_point(feed, feed.question, self._questions[feed.number].price())
+            return resolved_point(feed, feed.question, self._prices.settled(feed))
         return event_point(feed, feed.question, *self._outlook(feed, feed.question.symbol, now))
 
     def _outlook(self, feed: FeedSettings, symbol: str, now: Micros) -> tuple[PanelStep, tuple[str, ...]]:
@@ -297,7 +306,7 @@ class Watch:
         age = (now - step.ts) // SECOND
         if age > feed.max_age_s:
             raise Abstention("stale_series", f"feed {feed.number}: last close is {age} s old, limit {feed.max_age_s}")
-        return step, fused_price(feed, symbol, self._window.quotes(symbol, now), now).sources
+        return step, self._prices.price(feed, now).sources
 
     def _faulted(self, point: Point, slot: int) -> Point:
         rehearsed = self._faults
@@ -306,27 +315,6 @@ class Watch:
         return faulty(point, rehearsed.price_multiplier)
 
 
-class _Question:
-    """The quotes that say what an event question's price was at its time."""
-
-    def __init__(self, feed: FeedSettings, question: QuestionSettings) -> None:
-        self._feed, self._symbol = feed, question.symbol
-        self._at = Micros(question.at_ms * 1000)
-        self._window = QuoteWindow(fusion_rule(feed, question.symbol).history)
-        self._price: Fused | None = None
-
-    def add(self, quotes: Iterable[Quote]) -> None:
-        """Keep what was known at the question's time and shortly before it."""
-        mine = (q for q in quotes if q.symbol == self._symbol and q.source in self._feed.sources)
-        self._window.add(q for q in mine if q.known_at <= self._at)
-
-    def price(self) -> Fused:
-        """The fused price as it was known at the question's time. Raises Abstention."""
-        if self._price is None:
-            self._price = fused_price(self._feed, self._symbol, self._window.quotes(self._symbol, self._at), self._at)
-        return self._price
-
-
 def series_of(feed: FeedSettings) -> SeriesKey:
     """Which series a feed's models read."""
-    return (feed.symbol if feed.question is None else feed.question.symbol), feed.sources
+    return symbol_of(feed), feed.sources

@@ -12,7 +12,7 @@ import typer
 
 from feeds.sources.source import FeedError
 from models.architectures import BundleError
-from oracle.commands import abi, deploy, feed, model, node
+from oracle.commands import abi, deploy, feed, feeds, model, node, store
 from oracle.errors import ConfigError, DodonaError
 
 FORESEEN = (DodonaError, FeedError, BundleError)
@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 app.add_typer(node.app, name="node")
 app.add_typer(feed.app, name="feed")
+app.add_typer(feeds.app, name="feeds")
 app.add_typer(model.app, name="model")
+app.add_typer(store.app, name="store")
 app.command()(abi.abi)
 app.command()(deploy.deploy)
 

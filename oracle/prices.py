@@ -1,0 +1,109 @@
+"""The fused prices of one node's feeds: which market a feed reads, now and at a question's time.
+
+Why this file exists: feeds that agree in their settings share one market and its memory, and a question needs the
+price that was known at its moment, whenever it is asked. Never in it: polling, storing, models, signed integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from feeds.fuse import Fused
+from feeds.market import Market
+from feeds.monitor import Monitor
+from feeds.sources.source import Source
+from feeds.types import Micros, Quote
+from oracle.config import FeedSettings, QuestionSettings
+from oracle.observe import fusion_rule, priced
+
+MarketKey = tuple[str, tuple[str, ...], tuple[str, ...], int, int]
+"""Symbol, sources, sources that are not carried, oldest age and fewest sources: feeds that agree share one market."""
+
+
+def market_of(feed: FeedSettings, symbols: Mapping[str, tuple[str, ...]]) -> Market:
+    """The market of a feed. `symbols`: what each source quotes; one that is not listed quotes the feed's symbol."""
+    symbol = symbol_of(feed)
+    rule = fusion_rule(feed, symbol, symbols)
+    beside: dict[str, tuple[str, ...]] = {}
+    for name in feed.sources:
+        for other in symbols.get(name, ()):
+            if other != symbol:
+                beside[other] = (*beside.get(other, ()), name)
+    return Market(rule, beside)
+
+
+def symbol_of(feed: FeedSettings) -> str:
+    """The symbol that a feed's price is of: an event's is its question's."""
+    return feed.symbol if feed.question is None else feed.question.symbol
+
+
+class Prices:
+    """The markets of all feeds. Not safe to share between threads."""
+
+    def __init__(self, feeds: Sequence[FeedSettings], sources: Sequence[Source]) -> None:
+        """Nothing known yet. Raises `UnitMismatch` for a feed whose symbol nobody quotes and that is no pair."""
+        self._symbols = {source.name: tuple(getattr(source, "symbols", ())) for source in sources}
+        self._feeds = {feed.number: feed for feed in feeds}
+        self._markets: dict[MarketKey, Market] = {}
+        self._behind: set[MarketKey] = set()
+        for feed in feeds:
+            self._markets.setdefault(_key(feed), market_of(feed, self._symbols))
+        self._settled = {f.number: _Settled(f, f.question, self._symbols) for f in feeds if f.question is not None}
+
+    def add(self, quotes: Sequence[Quote]) -> None:
+        """Take in what is newly known."""
+        for key, market in self._markets.items():
+            if not market.add(quote for quote in quotes if quote.source in key[1]):
+                self._behind.add(key)
+        for settled in self._settled.values():
+            settled.add(quotes)
+
+    def catch_up(self, known: Callable[[str], list[Quote]]) -> None:
+        """Begin anew, from all quotes known of a symbol, where a source brought a history that was not known before.
+
+        So a node that saw it late judges as one that restarts and finds it stored. Raises what `known` raises.
+        """
+        for key in sorted(self._behind):
+            feed = next(feed for feed in self._feeds.values() if _key(feed) == key)
+            market = market_of(feed, self._symbols)
+            for symbol in market.monitors:
+                market.add(quote for quote in known(symbol) if quote.source in key[1])
+            self._markets[key] = market
+        self._behind.clear()
+
+    def price(self, feed: FeedSettings, now: Micros) -> Fused:
+        """The feed's price as known at `now`. Raises Abstention."""
+        return priced(feed, self._markets[_key(feed)].at(now))
+
+    def settled(self, feed: FeedSettings) -> Fused:
+        """The price at the time of the feed's question, once that is over. Raises Abstention."""
+        return self._settled[feed.number].price()
+
+    def named(self) -> dict[str, str]:
+        """Sources named faulty now: `source symbol` -> `dead`, `frozen` or `drifting`."""
+        return {f"{s} {symbol}": kind for m in self._markets.values() for (symbol, s), kind in m.named.items()}
+
+
+class _Settled:
+    """The market that says what an event question's price was at its time."""
+
+    def __init__(self, feed: FeedSettings, question: QuestionSettings, symbols: Mapping[str, tuple[str, ...]]) -> None:
+        self._feed, self._at = feed, Micros(question.at_ms * 1000)
+        self._market = market_of(feed, symbols)
+        self._since = Monitor.since(self._market.rule, self._at)
+        self._price: Fused | None = None
+
+    def add(self, quotes: Iterable[Quote]) -> None:
+        """Keep what has a part in the price at the question's time."""
+        mine = (q for q in quotes if q.source in self._feed.sources)
+        self._market.add(q for q in mine if self._since < q.known_at <= self._at)
+
+    def price(self) -> Fused:
+        """The fused price as it was known at the question's time. Raises Abstention."""
+        if self._price is None:
+            self._price = priced(self._feed, self._market.at(self._at))
+        return self._price
+
+
+def _key(feed: FeedSettings) -> MarketKey:
+    return symbol_of(feed), feed.sources, feed.without, feed.max_age_s, feed.min_sources
