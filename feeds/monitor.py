@@ -61,6 +61,7 @@ class _Memory:
         found.take(quote)
 
     def judge(self, now: Micros) -> tuple[Fused | Refusal, Sifted]:
+        """What the standings come to at `now`, and how; remembers nothing."""
         return judge(self.standings.values(), self.rule, now)
 
     def close(self, end: Micros, outside: float | None) -> Fused | Refusal:

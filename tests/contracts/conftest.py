@@ -24,6 +24,7 @@ from oracle.chain.anvil import AnvilChain
 from oracle.chain.localnet import GENESIS_TIME, LocalChain, LocalNet, event_spec, forecast_spec, price_spec
 from oracle.consensus.network import FeedSpec
 from tests.contracts.call_record import call_record, pytest_collection_modifyitems, pytest_deselected  # noqa: F401
+from tests.contracts.staking_bench import Bench
 
 STAKES = (40, 30, 20, 10)
 
@@ -110,3 +111,16 @@ def ask() -> Callable[..., Any]:
         return found.call({} if sender is None else {"from": sender}, "pending")
 
     return call
+
+
+@pytest.fixture(scope="module")
+def first_bench() -> Bench:
+    """Validators with 40/30/20/10 behind a judge that the tests command, for one file."""
+    return Bench.start(STAKES)
+
+
+@pytest.fixture
+def bench(first_bench: Bench) -> Iterator[Bench]:
+    """That network, for one test."""
+    with first_bench.own_copy() as copy:
+        yield copy

@@ -17,17 +17,6 @@ from tests.contracts.mock_code import deploy_mock
 from tests.contracts.staking_bench import ALL, EPOCH, Bench
 
 
-@pytest.fixture(scope="module")
-def first_bench() -> Bench:
-    return Bench.start((40, 30, 20, 10))
-
-
-@pytest.fixture
-def bench(first_bench):
-    with first_bench.own_copy() as copy:
-        yield copy
-
-
 def spread(rows):
     return sum(rows.values())
 

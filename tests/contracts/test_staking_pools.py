@@ -15,17 +15,6 @@ from tests.contracts.staking_bench import ALL, NOBODY, WINDOW, Bench, odd_token
 BIG = 2**96 - 1
 
 
-@pytest.fixture(scope="module")
-def first_bench() -> Bench:
-    return Bench.start((40, 30, 20, 10))
-
-
-@pytest.fixture
-def bench(first_bench):
-    with first_bench.own_copy() as copy:
-        yield copy
-
-
 def claims(bench, account):
     return [tuple(claim) for claim in bench.ask("claimsOf", account)]
 

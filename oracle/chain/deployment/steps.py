@@ -96,6 +96,7 @@ class _Builder:
     # The order of these is the order on chain.
 
     def core(self) -> None:
+        """Token, Staking, Configurator, Aggregator and Slashing, tied together."""
         plan = self.plan
         if plan.token.address is None:
             token = self._create("OracleToken", plan.token.supply)
@@ -109,15 +110,18 @@ class _Builder:
         self._call("Staking", "setNetwork", aggregator, slashing)
 
     def factory(self) -> None:
+        """A blueprint of each face and of the proxy, and the factory that makes them."""
         names = [face.contract for face in Face] + [PROXY]
         blueprints = [self._blueprint(name) for name in names]
         self._create("FeedFactory", self.addresses["Aggregator"], blueprints)
 
     def listings(self) -> None:
+        """Every feed of the plan, for the first config."""
         for feed in self.plan.feeds:
             self._call("Configurator", "listFeed", astuple(feed.spec), name=f"listing of feed {feed.spec.number}")
 
     def gates(self) -> None:
+        """Guardian, sequencer source and request fee, where the plan names them."""
         gates = self.plan.gates
         if gates.guardian is not None:
             self._call("Aggregator", "setGuardian", gates.guardian)
@@ -127,6 +131,7 @@ class _Builder:
             self._call("Aggregator", "setRequestFee", gates.request_fee)
 
     def faces(self) -> None:
+        """The faces and proxies that the plan wants of each feed."""
         factory, aggregator, owner = self.addresses["FeedFactory"], self.addresses["Aggregator"], self.plan.owner
         for feed in self.plan.feeds:
             number = feed.spec.number
@@ -140,6 +145,7 @@ class _Builder:
                 self._call("FeedFactory", "createProxy", target, owner, name=name, creates=made)
 
     def handover(self) -> None:
+        """Tokens to their holder, ownership to the owner of the plan."""
         token = self.plan.token
         if token.holder is not None and token.holder != self.start.deployer:
             self._call("OracleToken", "transfer", token.holder, token.supply)
