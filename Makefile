@@ -29,15 +29,23 @@ $(PEERS)/.installed: tests/peers/package.json tests/peers/package-lock.json test
 demo: $(STAMP)   ## train, start a chain and four validators, replay October 2017
 	dodona demo
 
-test: $(STAMP) $(if $(NPM),$(PEERS)/.installed)  ## the whole suite; where npm is, the contracts under `ape test` on anvil too
-	pytest -q
-ifneq ($(NPM),)
+test: $(STAMP) $(if $(NPM),$(PEERS)/.installed)  ## the whole suite in two halves side by side, each printed when it ends
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-chain test-node
+
+# Contracts on py-evm, then under `ape test`; where npm is, on anvil too. In one process: one of its tests measures the folder's coverage.
+.PHONY: test-chain test-node
+test-chain: $(STAMP) $(if $(NPM),$(PEERS)/.installed)
+	pytest -q tests/contracts tests/peers
 	ape test tests/examples -q
+ifneq ($(NPM),)
 	ape test tests/contracts -q --network ethereum:local:foundry
 else
-	ape test tests/contracts tests/examples -q
+	ape test tests/contracts -q
 	@echo "SKIPPED, for there is no npm on PATH: the contracts on anvil, and the peers of tests/peers/"
 endif
+
+test-node: $(STAMP)
+	pytest -q tests --ignore=tests/contracts --ignore=tests/peers
 
 check: $(STAMP)  ## ruff, mypy strict, architecture rules
 	ruff check .
