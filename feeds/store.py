@@ -53,6 +53,14 @@ _PROBE = """
     SELECT source, max(ts) AS bound FROM read_parquet($files)
     WHERE symbol = $symbol AND known_at BETWEEN $since AND $t GROUP BY source
 """
+_LATE = f"""
+    SELECT {_SAID}, min(known_at) AS known_at FROM read_parquet($files)
+    WHERE known_at <= $t AND ts > $after GROUP BY {_SAID} {_ORDER}
+"""
+_SUMMARY = """
+    SELECT source, symbol, count(*) AS quotes, max(known_at) AS last_known FROM read_parquet($files)
+    WHERE known_at <= $t GROUP BY source, symbol ORDER BY source, symbol
+"""
 _PLACE = "SELECT * FROM read_parquet($file{n}) WHERE symbol = $symbol AND known_at <= $t AND ts >= $low{n}"
 _REST = "SELECT * FROM read_parquet($rest) WHERE symbol = $symbol AND known_at <= $t"
 _NEWEST = f"""
@@ -62,6 +70,10 @@ _NEWEST = f"""
         PARTITION BY source ORDER BY ts DESC, min(known_at) DESC, price DESC, size DESC NULLS LAST
     ) = 1 {_ORDER}
 """
+
+_NO_SUMMARY = pa.schema(
+    [("source", pa.string()), ("symbol", pa.string()), ("quotes", pa.int64()), ("last_known", pa.int64())]
+).empty_table()
 
 
 class Store:
@@ -124,6 +136,22 @@ class Store:
                 return to_frame(())
             bounds = pa.table({"source": pa.array(proven, pa.string()), "bound": pa.array(proven.values(), pa.int64())})
             return _frame(self._ask(_NEWEST % " UNION ALL ".join(parts), given, proven=bounds))
+
+    def dated_after(self, t: Micros, after: Micros) -> pd.DataFrame:
+        """The rows of `as_of(t)` whose own time is later than `after`. Raises like `as_of`."""
+        with self._look(t, None) as view:
+            files = [p.path for p in view.partitions if p.first <= t and p.ts_last > after]
+            given = {"files": files, "t": int(t), "after": int(after)}
+            return _frame(self._ask(_LATE, given)) if files else to_frame(())
+
+    def summary(self, t: Micros) -> pd.DataFrame:
+        """What there is by `t`, a row of `source, symbol, quotes, last_known` for each source and symbol, in order.
+
+        `quotes` counts a quote that was stored twice and not merged yet as two. Raises like `as_of`.
+        """
+        with self._look(t, None) as view:
+            files = [p.path for p in view.partitions if p.first <= t]
+            return _frame(self._ask(_SUMMARY, {"files": files, "t": int(t)}) if files else _NO_SUMMARY)
 
     def batches(
         self, t: Micros, symbol: str | None = None, since: Micros | None = None, rows: int = BATCH

@@ -15,11 +15,14 @@ Three rules make that so:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import pandas as pd
+
 from feeds.sources.source import StoreDamaged
-from feeds.store import MAX_ROWS, Store, to_quotes
+from feeds.store import MAX_ROWS, Store, to_frame, to_quotes
 from feeds.types import SECOND, Micros, Quote
 
 QUOTES_DIR = "quotes"
@@ -52,14 +55,22 @@ class Intake:
         self.fault: str | None = None
         """Why quotes are not on disk yet, or not as they should be, and the mend; None while all is well."""
 
-    def recall(self, now: Micros) -> list[Quote]:
-        """What was stored by `now`, oldest first: what a restarted node begins with. Raises StoreDamaged."""
-        quotes = [] if self.store is None else to_quotes(self.store.as_of(now))
-        for quote in quotes:
-            self._until[quote.source, quote.symbol] = quote.known_at
-        self._stored = quotes[-1].known_at if quotes else Micros(0)
-        self._said = {_statement(quote): None for quote in quotes if quote.ts > now - self._span}
-        return quotes
+    def recall(self, now: Micros) -> int:
+        """Begin with what was stored by `now`; how many quotes that are. Raises StoreDamaged."""
+        if self.store is None:
+            return 0
+        stored = self.store.summary(now)
+        known = stored["last_known"].tolist()
+        self._until = dict(zip(zip(stored["source"], stored["symbol"], strict=True), map(Micros, known), strict=True))
+        self._stored = max(self._until.values(), default=Micros(0))
+        recent = to_quotes(self.store.dated_after(now, Micros(max(0, now - self._span))))
+        self._said = {_statement(quote): None for quote in recent}
+        return int(stored["quotes"].sum())
+
+    @property
+    def newest(self) -> Micros | None:
+        """When the last stored quote came to be known, None if nothing is stored."""
+        return self._stored or None
 
     def admit(self, quotes: Iterable[Quote], now: Micros) -> list[Quote]:
         """Of what one source said when asked at `now`: what is new, each with the time since which it is known here."""
@@ -106,10 +117,26 @@ class Intake:
         except StoreDamaged as error:
             self.fault = f"all quotes are stored, but in ever more files, which makes each start slower: {error}"
 
-    def known(self, symbol: str, now: Micros) -> list[Quote]:
-        """Everything known of `symbol` by `now`, stored or about to be. Raises StoreDamaged."""
-        stored = [] if self.store is None else to_quotes(self.store.as_of(now, symbol))
-        return stored + [quote for quote in self._unsaved if quote.symbol == symbol]
+    def known(self, symbol: str | None, now: Micros, since: Micros) -> list[Quote]:
+        """What came to be known from `since` to `now`, of one symbol or of all, stored or about to be.
+
+        Raises StoreDamaged.
+        """
+        stored = [] if self.store is None else to_quotes(self.store.as_of(now, symbol, since))
+        return stored + [q for q in self._unsaved if since <= q.known_at <= now and symbol in (None, q.symbol)]
+
+    def history(self, symbol: str, now: Micros) -> Iterator[pd.DataFrame]:
+        """Everything known of `symbol` by `now`, in parts, all in order of `known_at`. Raises StoreDamaged."""
+        unsaved = sorted((q for q in self._unsaved if q.symbol == symbol), key=lambda quote: quote.known_at)
+        for batch in () if self.store is None else self.store.batches(now, symbol):
+            part = batch.to_pandas()
+            due = bisect_right(unsaved, part["known_at"].iloc[-1], key=lambda quote: quote.known_at)
+            if due:
+                part = pd.concat([part, to_frame(unsaved[:due])]).sort_values("known_at", kind="stable")
+                unsaved = unsaved[due:]
+            yield part
+        if unsaved:
+            yield to_frame(unsaved)
 
 
 SEEN_WIDTHS = 3

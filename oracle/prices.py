@@ -58,16 +58,29 @@ class Prices:
         for settled in self._settled.values():
             settled.add(quotes)
 
-    def catch_up(self, known: Callable[[str], list[Quote]]) -> None:
-        """Begin anew, from all quotes known of a symbol, where a source brought a history that was not known before.
+    def spans(self, now: Micros) -> list[tuple[Micros, Micros]]:
+        """The times, both ends within and none twice, in which came to be known what still has a part in a price."""
+        wanted = [(_since(market, now), now) for market in self._markets.values()]
+        wanted += [(settled.since, min(settled.at, now)) for settled in self._settled.values()]
+        joined: list[tuple[Micros, Micros]] = []
+        for low, high in sorted(span for span in wanted if span[0] <= span[1]):
+            if joined and low <= joined[-1][1]:
+                joined[-1] = joined[-1][0], max(joined[-1][1], high)
+            else:
+                joined.append((low, high))
+        return joined
 
-        So a node that saw it late judges as one that restarts and finds it stored. Raises what `known` raises.
+    def catch_up(self, now: Micros, known: Callable[[str, Micros, Micros], list[Quote]]) -> None:
+        """Begin anew, from the quotes known of a symbol, where a source brought a history that was not known before.
+
+        So a node that saw it late judges as one that restarts and finds it stored. `known`: the quotes of a symbol
+        that came to be known by the first and since the second moment. Raises what it raises.
         """
         for key in sorted(self._behind):
             feed = next(feed for feed in self._feeds.values() if _key(feed) == key)
             market = market_of(feed, self._symbols)
             for symbol in market.monitors:
-                market.add(quote for quote in known(symbol) if quote.source in key[1])
+                market.add(q for q in known(symbol, now, _since(market, now)) if q.source in key[1])
             self._markets[key] = market
         self._behind.clear()
 
@@ -88,21 +101,26 @@ class _Settled:
     """The market that says what an event question's price was at its time."""
 
     def __init__(self, feed: FeedSettings, question: QuestionSettings, symbols: Mapping[str, tuple[str, ...]]) -> None:
-        self._feed, self._at = feed, Micros(question.at_ms * 1000)
+        self._feed, self.at = feed, Micros(question.at_ms * 1000)
         self._market = market_of(feed, symbols)
-        self._since = Monitor.since(self._market.rule, self._at)
+        self.since = Monitor.since(self._market.rule, self.at)
         self._price: Fused | None = None
 
     def add(self, quotes: Iterable[Quote]) -> None:
         """Keep what has a part in the price at the question's time."""
         mine = (q for q in quotes if q.source in self._feed.sources)
-        self._market.add(q for q in mine if self._since < q.known_at <= self._at)
+        self._market.add(q for q in mine if self.since < q.known_at <= self.at)
 
     def price(self) -> Fused:
         """The fused price as it was known at the question's time. Raises Abstention."""
         if self._price is None:
-            self._price = priced(self._feed, self._market.at(self._at))
+            self._price = priced(self._feed, self._market.at(self.at))
         return self._price
+
+
+def _since(market: Market, now: Micros) -> Micros:
+    """From when on quotes can have a part in the market's answer at `now`."""
+    return Micros(max(0, min(Monitor.since(m.rule, now) for m in market.monitors.values())))
 
 
 def _key(feed: FeedSettings) -> MarketKey:

@@ -36,10 +36,11 @@ from oracle.intake import QUOTES_DIR
 from oracle.journal import Identity, open_journal
 from oracle.keys import HotKey, load_key
 from oracle.node import Node
+from oracle.panel_series import SeriesKey
 from oracle.peers import MAX_BODY, GuardedServer, Inbox, listen, usable
 from oracle.service.api import add_routes
 from oracle.sources import load_bundles, open_panel, open_sources
-from oracle.watch import SeriesKey, Watch, series_of
+from oracle.watch import Watch, series_of
 
 MAX_OFFSET_MS = 500
 PEER_TIMEOUT_S = 2.0

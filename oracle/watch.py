@@ -8,10 +8,10 @@ clock: `now` is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from feeds.series import close_series
+from feeds.fuse import Fused
 from feeds.sources.source import FeedError, Source
 from feeds.store import Store
 from feeds.types import SECOND, Micros, Quote
@@ -34,10 +34,9 @@ from oracle.observe import (
     source_list_hash,
     with_past,
 )
+from oracle.panel_series import PanelSeries, SeriesKey
 from oracle.prices import Prices, symbol_of
 
-SeriesKey = tuple[str, tuple[str, ...]]
-"""Symbol and source names: feeds that agree in both share one series and one panel."""
 Past = tuple[Mapping[int, OwnValue], Mapping[int, OwnValue]]
 """Own values of the slot before and of the one before that, by feed number."""
 
@@ -46,7 +45,8 @@ Past = tuple[Mapping[int, OwnValue], Mapping[int, OwnValue]]
 class Sighting:
     """One slot's observation before it is signed. `abstained`: feed -> (cause, why). `newest`: its last quote.
 
-    `troubles`: part -> what went wrong with it and was mended or not, to be shown in /health.
+    `troubles`: part -> what went wrong with it and was mended or not, to be shown in /health. `fused`: what the value
+    of each price feed was made from.
     """
 
     values: Values
@@ -54,6 +54,7 @@ class Sighting:
     newest: Micros | None
     steps: Mapping[SeriesKey, PanelStep]
     troubles: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[int, Fused] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +67,6 @@ class SkillRow:
     horizon: str
     skill: float
     count: int
-
-
-class _Series:
-    """One panel with the quotes that its next closes need.
-
-    A close hangs on nothing but the quotes that came to be known in its interval (`feeds.series`), and no quote comes
-    to be known in an interval that is over (`oracle.intake`). So with all quotes since the last close's interval began,
-    that close is formed again to the bit, and the panel joins the next one on to it.
-    """
-
-    def __init__(self, key: SeriesKey, panel: Panel) -> None:
-        self.symbol, self.sources = key
-        self.panel = panel
-        self.step: PanelStep | None = None
-        self._fresh: list[Quote] = []
-        self._rest_until = Micros(0)
-
-    def add(self, quotes: Iterable[Quote]) -> None:
-        """Keep what belongs to this series."""
-        self._fresh += [q for q in quotes if q.symbol == self.symbol and q.source in self.sources]
-
-    def advance(self, now: Micros) -> None:
-        """Give the panel the closes known by `now`. Raises PanelError if it refuses them."""
-        width = self.panel.width * SECOND
-        done = self.step.ts if self.step is not None else None
-        if now < self._rest_until or (done is not None and now < done + width):
-            return
-        closes = close_series(self._fresh, self.symbol, width, now)
-        if len(closes.ts) == 0 or closes.ts[-1] == done:
-            return
-        self.step = self.panel.step(now, closes.ts, closes.close)
-        last = int(closes.ts[-1])
-        self._fresh = [q for q in self._fresh if q.known_at > last - width]
-
-    def rebuild(self, quotes: Sequence[Quote], now: Micros) -> None:
-        """Begin again from all quotes known. Where that fails too it rests for one bar. Raises PanelError."""
-        self.panel, self.step, self._fresh = self.panel.fresh(), None, []
-        self._rest_until = Micros(0)
-        self.add(quotes)
-        try:
-            self.advance(now)
-        except PanelError:
-            self._rest_until = Micros(now + self.panel.width * SECOND)
-            raise
 
 
 class Watch:
@@ -127,7 +84,7 @@ class Watch:
     ) -> None:
         self._feeds = {feed.number: feed for feed in feeds}
         self._sources, self._faults = tuple(sources), faults
-        self._series = {key: _Series(key, panel) for key, panel in panels.items()}
+        self._series = {key: PanelSeries(key, panel) for key, panel in panels.items()}
         histories = [fusion_rule(feed, feed.symbol).history for feed in feeds]
         self._prices = Prices(feeds, self._sources)
         self._intake = Intake(memory_span(histories, (panel.width for panel in panels.values())))
@@ -142,14 +99,22 @@ class Watch:
         return self._intake.fault
 
     def recall(self, store: Store, now: Micros) -> int:
-        """Keep every quote in `store` from now on and begin with what it knew by `now`; how many that were.
+        """Keep every quote in `store` from now on and begin with what it knew by `now`; how many quotes that were.
 
-        To be called once, before the first poll, off the event loop. Raises StoreDamaged.
+        The panels read all of it, a part at a time; of the rest only what fusion still looks at is read. To be called
+        once, before the first poll, off the event loop. Raises StoreDamaged.
         """
         self._intake.store = store
-        quotes = self._intake.recall(now)
-        self._take(quotes)
-        return len(quotes)
+        count = self._intake.recall(now)
+        self._newest = self._intake.newest
+        for series in self._series.values():
+            try:
+                series.recall(self._intake.history(series.symbol, now))
+            except PanelError as error:
+                self._rebuild(series, now, error)
+        for low, high in self._prices.spans(now):
+            self._prices.add(self._intake.known(None, high, low))
+        return count
 
     def save(self) -> None:
         """Put what was polled on disk, one file a poll, none if nothing is new: off the event loop, after each poll."""
@@ -184,12 +149,12 @@ class Watch:
             except PanelError as error:
                 self._rebuild(series, now, error)
 
-    def _rebuild(self, series: _Series, now: Micros, why: PanelError) -> None:
+    def _rebuild(self, series: PanelSeries, now: Micros, why: PanelError) -> None:
         part, begun = f"panel of {series.symbol}", f"refused its own series ({why})"
         if self._intake.store is None:
             raise LocalFault(f"{part} {begun}, and no quotes are stored to rebuild it from") from why
         try:
-            series.rebuild(self._intake.known(series.symbol, now), now)
+            series.rebuild(self._intake.history(series.symbol, now), now)
         except (PanelError, FeedError) as error:
             self._troubles[part] = f"{begun} and cannot be rebuilt ({error}); its feeds abstain: restart the node"
         else:
@@ -201,22 +166,23 @@ class Watch:
         self._catch_up(now)
         values: list[FeedObservation | None] = []
         abstained: dict[int, tuple[str, str]] = {}
+        fused: dict[int, Fused] = {}
         for spec in network.feeds:
             try:
-                values.append(with_past(spec, self._point(spec, slot, now), *past))
+                values.append(with_past(spec, self._point(spec, slot, now, fused), *past))
             except Abstention as reason:
                 values.append(None)
                 abstained[spec.number] = (reason.cause, str(reason))
         steps = {key: series.step for key, series in self._series.items() if series.step is not None}
         troubles, self._troubles = self._troubles, {}
-        return Sighting(tuple(values), abstained, self._newest, steps, troubles)
+        return Sighting(tuple(values), abstained, self._newest, steps, troubles, fused)
 
     def _catch_up(self, now: Micros) -> None:
         """Judge a source's late history as a restart would, from the store."""
         if self._intake.store is None:
             return
         try:
-            self._prices.catch_up(lambda symbol: self._intake.known(symbol, now))
+            self._prices.catch_up(now, self._intake.known)
         except FeedError as error:
             self._troubles["prices"] = f"a source's history cannot be read back ({error}); it counts from now on"
 
@@ -280,12 +246,13 @@ class Watch:
             series.add(quotes)
         self._prices.add(quotes)
 
-    def _point(self, spec: FeedSpec, slot: int, now: Micros) -> Point:
+    def _point(self, spec: FeedSpec, slot: int, now: Micros, fused: dict[int, Fused]) -> Point:
         feed = self._feeds.get(spec.number)
         if feed is None:
             raise Abstention("not_configured", f"feed {spec.number} is not in the settings")
         if spec.kind is FeedKind.PRICE:
-            return self._faulted(price_point(spec, feed, self._prices.price(feed, now)), slot)
+            fused[feed.number] = price = self._prices.price(feed, now)
+            return self._faulted(price_point(spec, feed, price), slot)
         if spec.kind is FeedKind.FORECAST:
             return forecast_point(spec, feed, *self._outlook(feed, feed.symbol, now))
         return self._event_point(feed, now)

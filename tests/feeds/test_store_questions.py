@@ -68,6 +68,27 @@ def filled(tmp_path_factory):
 merges = st.sets(st.integers(0, 5))
 
 
+@settings(max_examples=50)
+@given(batches, merges, moments)
+def test_summary__any_store__when_each_was_last_heard_of(filled, appended, merged, t):
+    told = filled(appended, merged).summary(t)
+    known = [q for batch in appended for q in batch if q.known_at <= t]
+    last = {}
+    for q in known:
+        last[q.source, q.symbol] = max(last.get((q.source, q.symbol), 0), q.known_at)
+    rows = {(row.source, row.symbol): row.last_known for row in told.itertuples()}
+    assert rows == last and list(rows) == sorted(rows)
+    once = {(q.source, q.symbol, q.price, q.size, q.ts) for q in known}
+    assert len(once) <= told["quotes"].sum() <= len(known)
+
+
+@settings(max_examples=50)
+@given(batches, merges, moments, moments)
+def test_dated_after__any_store__the_rows_of_as_of_with_a_later_time(filled, appended, merged, t, after):
+    store = filled(appended, merged)
+    assert to_quotes(store.dated_after(t, after)) == [q for q in to_quotes(store.as_of(t)) if q.ts > after]
+
+
 @settings(max_examples=100)
 @given(batches, merges, moments, st.sampled_from("XZ"))
 def test_newest__any_store__of_each_source_the_last_word(filled, appended, merged, t, symbol):
