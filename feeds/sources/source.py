@@ -7,7 +7,13 @@ The tree, each error naming the thing and the mend:
 
     FeedError
     ├── SourceUnavailable   the other side does not answer
+    │   ├── RateLimited     it asked to be left alone until a time, or we hold back ourselves
+    │   ├── MalformedAnswer it answered, but not what its protocol promises
+    │   └── UnknownSymbol   the venue does not list this symbol, or no longer trades it
+    ├── SourceDefect        a mistake in a source's own code: an error that is no FeedError
+    ├── SecretMissing       a secret that a setting refers to is not there or is unusable
     ├── SourceClosed        polled after `close()`
+    ├── MarketChanged       a prediction market is not the one that the settings describe
     ├── MissingData         a file or package that should be there is not
     ├── MalformedFile       a recorded file is not what its name promises
     ├── MalformedQuote      one row or message that must not become a quote
@@ -15,7 +21,13 @@ The tree, each error naming the thing and the mend:
     ├── MixedSymbols        quotes of two symbols where one is meant
     ├── UnitMismatch        a symbol that is no pair, or legs that do not chain (`feeds.cross`)
     ├── StoreDamaged        a partition of the store cannot be read or written
-    └── NotKept             the store is asked about a time whose quotes were removed
+    ├── NotKept             the store is asked about a time whose quotes were removed
+    ├── MalformedQuestion   a question that has no canonical form (`feeds.events`)
+    ├── MalformedFact       an answer that does not fit its question
+    │   └── PrematureFact   an answer before the question can have one
+    ├── EvidenceDamaged     what a fact rests on is missing or is not what was fetched
+    ├── LogDamaged          the log of facts cannot be read or written
+    └── those of data sets: manifests, proofs, packing (`feeds.dataset.errors`)
 """
 
 from __future__ import annotations
@@ -26,7 +38,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from feeds.types import SECOND, Micros, Quote
+from feeds.types import SECOND, Depth, Micros, Quote
 
 
 class FeedError(Exception):
@@ -40,6 +52,58 @@ class SourceUnavailable(FeedError):
         """Keep the source and the reason."""
         self.source, self.reason = source, reason
         super().__init__(f"source {source} is unavailable ({reason}): check its address and try again later")
+
+
+class RateLimited(SourceUnavailable):
+    """The host of `source` is to be asked again no earlier than `retry_at` (UTC microseconds)."""
+
+    def __init__(self, source: str, retry_at: Micros, reason: str) -> None:
+        """Keep the source, the time and the reason."""
+        self.retry_at = retry_at
+        super().__init__(source, reason)
+
+
+class MalformedAnswer(SourceUnavailable):
+    """The source `source` answered with `given` where its protocol promises `limit`."""
+
+    def __init__(self, source: str, given: object, limit: str) -> None:
+        """Keep the source, what was given (shortened) and what was promised."""
+        self.given, self.limit = given, limit
+        text = given if isinstance(given, str) and given.isprintable() else repr(given)
+        super().__init__(source, f"it answered {text if len(text) <= 80 else text[:77] + '...'}, must be {limit}")
+
+
+class UnknownSymbol(SourceUnavailable):
+    """The venue behind `source` does not trade `symbol`; `near` are the symbols most like it that it does trade."""
+
+    def __init__(self, source: str, symbol: str, near: tuple[str, ...], delisted: bool = False) -> None:
+        """Keep the symbol and its near matches. `delisted`: the venue lists it, but not as traded."""
+        self.symbol, self.near, self.delisted = symbol, near, delisted
+        what = "lists it as not traded now" if delisted else "has no such market"
+        offer = f"near it are {', '.join(near)}" if near else "nothing near it is traded there"
+        reason = f"symbol {symbol}: the venue {what}; {offer}; mend `symbols` in the source's settings"
+        super().__init__(source, reason)
+
+
+class SourceDefect(FeedError):
+    """The code of `source` itself failed with `fault`, which is no FeedError: report it as a defect.
+
+    The original error is its `__cause__`. A node goes on without the source and says so (`feeds.sources.live`).
+    """
+
+    def __init__(self, source: str, fault: str) -> None:
+        """Keep the source, and the type and place of the original error."""
+        self.source, self.fault = source, fault
+        super().__init__(f"source {source} has a defect ({fault}): report it; the source is started again after a rest")
+
+
+class SecretMissing(FeedError):
+    """The secret that `reference` names cannot be used; the secret itself is in no message."""
+
+    def __init__(self, reference: str, reason: str, mend: str) -> None:
+        """Keep the reference and the reason."""
+        self.reference, self.reason = reference, reason
+        super().__init__(f"secret {reference}: {reason}; {mend}")
 
 
 class SourceClosed(FeedError):
@@ -116,6 +180,56 @@ class NotKept(FeedError):
         super().__init__(f"store {path}: asked about {moment}, but keeps quotes since {kept_since} only; {mend}")
 
 
+class MarketChanged(FeedError):
+    """The prediction market behind `source` has another `field` than `wanted`: merged, renamed or removed."""
+
+    def __init__(self, source: str, field: str, wanted: object, given: object) -> None:
+        """Keep the source, the field, what the settings say and what the venue says."""
+        self.source, self.field, self.wanted, self.given = source, field, wanted, given
+        mend = "look at the market on its venue, then mend the source's settings or remove it"
+        super().__init__(f"source {source}: the market's {field} is {_short(given)}, not {_short(wanted)}; {mend}")
+
+
+class MalformedQuestion(FeedError):
+    """`field` of a question is `given`, which breaks `limit`."""
+
+    def __init__(self, field: str, given: object, limit: str) -> None:
+        """Keep the field, the value given and the limit."""
+        self.field, self.given, self.limit = field, given, limit
+        super().__init__(f"question: {field} is {_short(given)}, must be {limit}: mend the question")
+
+
+class MalformedFact(FeedError):
+    """`field` of a fact of `source` is `given`, which breaks `limit`."""
+
+    def __init__(self, source: str, field: str, given: object, limit: str) -> None:
+        """Keep the source, the field, the value given and the limit."""
+        self.source, self.field, self.given, self.limit = source, field, given, limit
+        super().__init__(f"source {source}: {field} of its fact is {_short(given)}, must be {limit}; it was refused")
+
+
+class PrematureFact(MalformedFact):
+    """A fact of `source` from a time (`given`, UTC microseconds) at which the question could have no answer yet."""
+
+
+class EvidenceDamaged(FeedError):
+    """The evidence `sha256` under `where` is missing or is not what was fetched."""
+
+    def __init__(self, sha256: str, where: str, reason: str) -> None:
+        """Keep the hash, the folder and the reason."""
+        self.sha256, self.where, self.reason = sha256, where, reason
+        super().__init__(f"evidence {sha256} in {where}: {reason}; restore it from a copy of another node")
+
+
+class LogDamaged(FeedError):
+    """The log of facts at `path` cannot be read or written."""
+
+    def __init__(self, path: str, reason: str, mend: str = "restore the log from a copy") -> None:
+        """Keep the path and the reason."""
+        self.path, self.reason = path, reason
+        super().__init__(f"log {path}: {reason}; {mend}")
+
+
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -166,6 +280,24 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class DepthSource(Protocol):
+    """A source that knows order books: beside its quotes it says what it costs to move each market."""
+
+    @property
+    def name(self) -> str:
+        """The same name as that of its quotes."""
+        ...
+
+    def depths(self, now: Micros) -> list[Depth]:
+        """Each symbol's newest `Depth` with `known_at <= now`, one for every `bps` asked for; no network, no waiting.
+
+        A symbol whose book is not known, or was refused as unsound, is left out. The same record may come again: its
+        `known_at` says how old it is.
+        """
         ...
 
 
