@@ -1,0 +1,1 @@
+"""Exchanges through ccxt: REST, websockets, order books."""
