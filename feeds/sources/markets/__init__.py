@@ -1,0 +1,1 @@
+"""Prediction markets as sources of prices and of facts."""
