@@ -13,7 +13,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from models.features import FeatureSchema, FloatArray, IntArray, build
 from models.forecast import LEVELS
 from models.labels import SECOND, labels
 from models.score import crps_from_quantiles
+from models.usage import NOBODY, Run, UsageLog, Use
 from models.zoo import baseline, boosted
 
 LIBRARIES = ("lightgbm", "numpy", "torch")
@@ -116,11 +117,15 @@ def training_set(recipe: Recipe, ts: IntArray, close: FloatArray) -> TrainingSet
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Final tensors and parameters, and the tensors of a fit that has not seen the last fold's validation span."""
+    """Final tensors and parameters, and the tensors of a fit that has not seen the last fold's validation span.
+
+    `epochs`: how often the final fit was shown every row.
+    """
 
     tensors: Tensors
     parameters: Mapping[str, int]
     held_out: Tensors
+    epochs: int = 1
 
 
 def fit_random_walk(recipe: Recipe, data: TrainingSet, progress: Progress) -> Fitted:
@@ -186,7 +191,7 @@ def fit_tcn(recipe: Recipe, data: TrainingSet, progress: Progress) -> Fitted:
         neural.TcnFit(**options | {"epochs": epochs}),
         progress,
     )
-    return Fitted(neural.to_tensors(final), parameters, neural.to_tensors(model))
+    return Fitted(neural.to_tensors(final), parameters, neural.to_tensors(model), max(1, epochs))
 
 
 FITS: Mapping[str, Callable[[Recipe, TrainingSet, Progress], Fitted]] = {
@@ -245,18 +250,24 @@ def train(
     symbol: str,
     cache: Path | None = None,
     progress: bool = True,
+    sets: Sequence[Use] = (),
+    usage: UsageLog | None = None,
 ) -> Bundle:
     """The bundle of a recipe on a series, from `cache` if it was trained before on the same data by the same code.
 
     `ts`: int64 (T,), UTC microseconds at which each close was known; `close` (T,). Nothing after ts[-1] is used: cut
-    the series where training has to end. A damaged cache entry is trained anew. Raises TrainingError, FeatureError.
+    the series where training has to end. A damaged cache entry is trained anew. `sets`: the data sets that the series
+    was made from, and how much of each (their `epochs` are filled in here); the bundle names their roots after its
+    series' own. `usage`: the book in which the run is recorded before the bundle is handed out; a cached bundle whose
+    run is not in it is trained again. Raises TrainingError, FeatureError, UsageError.
     """
     if recipe.family not in FITS:
         raise TrainingError(f"recipe {recipe.name}: family {recipe.family!r} is none of {', '.join(FITS)}")
-    root = data_root(ts, close, symbol)
-    key = hashlib.sha256("\n".join((recipe.as_json(), root, symbol, code_version())).encode()).hexdigest()
+    whole = _whole_series(ts, close, symbol)
+    roots = (whole.root, *sorted(use.root for use in sets))
+    key = _key(recipe, whole.root, symbol, sets)
     folder = cache / key[:32] if cache else None
-    if folder is not None and folder.exists():
+    if folder is not None and folder.exists() and (usage is None or usage.knows("0x" + key)):
         try:
             return bundles.load(folder)
         except BundleError:
@@ -266,13 +277,29 @@ def train(
         fitted = FITS[recipe.family](recipe, data, bar.update)
         bar.update(_steps(recipe) - bar.n)
     until = -(-int(ts[-1]) // SECOND)
-    bundle = Bundle(_manifest(recipe, fitted, scores(recipe, data, fitted), root, symbol, until), fitted.tensors)
+    bundle = Bundle(_manifest(recipe, fitted, scores(recipe, data, fitted), roots, symbol, until), fitted.tensors)
+    if usage is not None:
+        uses = tuple(replace(use, epochs=fitted.epochs) for use in (whole, *sets))
+        usage.record(Run("0x" + key, bundle.hash, uses))
     if folder is not None:
         try:
             bundles.save(bundle, folder)
         except BundleExists:
             return bundles.load(folder)
     return bundle
+
+
+def _whole_series(ts: IntArray, close: FloatArray, symbol: str) -> Use:
+    """The series itself as a data set of one chunk, that nobody vouches for."""
+    root, span = data_root(ts, close, symbol), (int(ts[0]), int(ts[-1])) if len(ts) else (0, 0)
+    return Use(root, NOBODY, (0, 1), max(1, len(ts)), 1, span)
+
+
+def _key(recipe: Recipe, root: str, symbol: str, sets: Sequence[Use]) -> str:
+    """SHA-256 over all that decides a bundle: equal keys are one training run."""
+    parts = [recipe.as_json(), root, symbol, code_version()]
+    parts += [json.dumps(use.as_json(), sort_keys=True) for use in sorted(sets, key=lambda use: use.root)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _steps(recipe: Recipe) -> int:
@@ -282,7 +309,7 @@ def _steps(recipe: Recipe) -> int:
 
 
 def _manifest(
-    recipe: Recipe, fitted: Fitted, found: Mapping[str, float], root: str, symbol: str, until: int
+    recipe: Recipe, fitted: Fitted, found: Mapping[str, float], roots: tuple[str, ...], symbol: str, until: int
 ) -> Manifest:
     return Manifest(
         name=recipe.name,
@@ -293,7 +320,7 @@ def _manifest(
         features=recipe.features,
         horizons=recipe.horizons,
         symbol=symbol,
-        data_roots=(root,),
+        data_roots=roots,
         seed=recipe.seed,
         libraries=library_versions(),
         licence=recipe.licence,
