@@ -6,6 +6,9 @@ put into calm weeks at random places (seeded): x10, one misdated row, freeze, si
 of 40 bps, ten minutes' delay, noise of 1 %, and half of the sources off together. Where a case leaves no other source,
 the reference is other venues of the same base at parity, or the price before the fault. `over_spread` counts slots in
 which the shift is above the larger of 5 bps and the spread of the live healthy sources.
+`calm.over_bar` counts the slots of calm weeks in which the shift is above 5 bps, how many of them lie before the
+fault's onset by its definition, and in how many the prices of the slot allow nothing below it (`fusing/bar.py` has the
+argument); `calm.shift_bps.from_onset` is the rest.
 
     python benchmarks/fusion.py [--seed 4] [--json PATH]      DODONA_SHARED_DATA names the data set's folder
 """
@@ -27,6 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from fusing.bar import CalmBar
 from fusing.faults import GROSS, KINDS, NAMED, episodes, onset, spoil
 from fusing.replay import CALM, DATA, Run, Slots, frame, run, seconds, shift, slots_of, width_of
 from fusing.rules import RIVALS
@@ -144,7 +148,7 @@ def calm_faults(seed: int, figures: Figures, table: Table, calm: list[float]) ->
     late: list[float] = []
     missed = due_count = 0
     pooled: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    slot, loo = 60 * SECOND, list[float]()
+    slot, loo, bar = 60 * SECOND, list[float](), CalmBar()
     for file in MINUTES:
         symbol = str(frame(file)["symbol"].iloc[0])
         for begin, end in CALM:
@@ -163,10 +167,13 @@ def calm_faults(seed: int, figures: Figures, table: Table, calm: list[float]) ->
                         if kind in GROSS and name == "ours" and by_slot:
                             key = f"calm.{symbol}.shift_bps.max"
                             figures[key] = max(figures.get(key, 0.0), *by_slot.values())
-                    for a, b in spans if kind in NAMED else ():
-                        near = {e: rows for e, rows in spoilt.items() if a - 600 * slot <= e <= b}
-                        due = onset(near, source, a, Micros(b - slot), slot, False)
-                        if due is not None and due + 10 * slot < b:
+                    ours = shift(with_.prices["ours"], without.prices["ours"])
+                    for a, b in spans if kind in {*NAMED, *GROSS} else ():
+                        near = {e: rows for e, rows in spoilt.items() if a - 60 * slot <= e <= b}
+                        due = onset(near, source, a, Micros(b - slot), slot, False, slots)
+                        if kind in GROSS:
+                            bar.note(ours, with_, spoilt, slot, (a, a + slot if kind == "misdated" else b), due)
+                        if kind in NAMED and due is not None and due + 10 * slot < b:
                             due_count += 1
                             at = (e for e in range(a, b, slot) if source in with_.named.get(Micros(e), ()))
                             named = next(at, None)
@@ -181,6 +188,7 @@ def calm_faults(seed: int, figures: Figures, table: Table, calm: list[float]) ->
         note(figures, table, f"calm_{kind}", shifts)  # type: ignore[arg-type]
         if kind in GROSS:
             calm += by_rule["ours"]
+    figures |= bar.figures()
     figures["slots_to_name_injected.max"], figures["faults_due"] = max(late), float(due_count)
     figures["faults_never_named"], figures["calm.leave_one_healthy_out.median.shift_bps.max"] = float(missed), max(loo)
 

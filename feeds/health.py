@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Mapping
 
 from feeds.rule import FusionRule
 from feeds.types import Micros, Quote
@@ -35,8 +36,8 @@ class Standing:
     """
 
     __slots__ = (
-        "_deviations", "_far", "_gaps", "_order", "_sizes", "_waited", "ahead", "base", "base_ts", "confirmed",
-        "flat_since", "heard", "high", "low", "median", "name", "named", "quote", "reason", "rule", "strayed", "traded",
+        "_deviations", "_far", "_gaps", "_middle", "_order", "_ranges", "_sizes", "_waited", "ahead", "base", "base_ts",
+        "confirmed", "flat_since", "heard", "median", "name", "named", "quote", "reason", "rule", "strayed", "traded",
         "unsound", "volume",
     )  # fmt: skip
 
@@ -49,7 +50,6 @@ class Standing:
         self.heard: Micros | None = None
         self.traded: Micros | None = None
         self.flat_since: Micros | None = None
-        self.low = self.high = 0.0
         self.base: float | None = None
         self.base_ts = Micros(0)
         self.confirmed = False
@@ -59,7 +59,9 @@ class Standing:
         self.named, self.reason = "", ""
         self._far: float | None = None
         self._waited = 0
+        self._middle: float | None = None
         self._gaps: dict[int, int] = {}
+        self._ranges: dict[str, tuple[float, float]] = {}
         self._sizes: list[float] = []
         self._order: deque[float] = deque()
         self._deviations: deque[tuple[int, float]] = deque()
@@ -130,6 +132,37 @@ class Standing:
     def flat(self) -> int:
         """Microseconds over which it has repeated one price at zero volume."""
         return 0 if self.flat_since is None or self.quote is None else self.quote.ts - self.flat_since
+
+    def watch(self, others: Mapping[str, float], before: Mapping[str, float], middle: float | None) -> None:
+        """While it stands still keep how far the others moved, each by itself and their `middle`.
+
+        `others`: prices in this slot, its own may be among them; `before`: those of the slot before, so that the slot
+        in which it last traded is included.
+        """
+        if self.flat_since is None:
+            self._ranges.clear()
+        else:
+            if not self._ranges:
+                self._widen(before, self._middle)
+            self._widen(others, middle)
+        self._middle = middle
+
+    def _widen(self, others: Mapping[str, float], middle: float | None) -> None:
+        shown = others if middle is None else {**others, "": middle}
+        for name, price in shown.items():
+            if name != self.name:
+                low, high = self._ranges.get(name, (price, price))
+                self._ranges[name] = min(low, price), max(high, price)
+
+    @property
+    def moved(self) -> float:
+        """How far the others moved since it last traded, relative: their middle did, or half of them or more did.
+
+        The middle of few hides some of a move, and jumps where another comes to be the middle one. 0 without others.
+        """
+        moves = {name: high / low - 1.0 for name, (low, high) in self._ranges.items()}
+        middle = moves.pop("", 0.0)
+        return max(middle, sorted(moves.values())[len(moves) // 2] if moves else 0.0)
 
     def deviate(self, number: int, deviation: float | None) -> None:
         """Note its distance from the others in slot `number`, if there is one, and take the median of 10 slots.

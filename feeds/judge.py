@@ -6,18 +6,21 @@ same rule and the same `now` give the same answer to the last bit. Never in it: 
 Robust statistics as in Hampel 1974 (median and median absolute deviation, 1.4826 MAD estimates a standard deviation).
 A source is set aside, with the reason, when it is
 
+- `thin`: too little would push its market, or its book is not known (`feeds.depth`; only where the rule asks for it);
 - `silent`: expected by the rule, but no quote of it is known;
 - `unsound`: its newest price is no positive finite number;
 - `future`: its times are further ahead of its own arrival than `max_ahead`, and nothing else is known of it;
 - `dead`, `frozen`, `drifting`: named so by its standing (`feeds.monitor`); a dead source only once its last quote is
   older than `max_age`; a drifting one only where its 10-slot median is beyond its own scatter in these slots and it is
-  the outermost still, the furthest first, while at least half of the live sources remain;
+  the outermost still, the furthest first, while at least half of the live sources remain, and not where two camps
+  face each other;
 - `stale`: its newest quote is older than `max_age`;
 - `stuck`: it repeated one price at zero volume over at least `patience` slots;
 - `unproven`: nothing but zero volume was ever seen of it: a price at which nobody trades is no evidence;
 - `jump`: it moved more than `max_jump` in one slot and that is not confirmed (below);
 - `quiet`: its last trade is more than two slots old, and enough others trade; where two of them disagree by more than
-  `outlier_floor`, the quiet say which is the outlier;
+  `outlier_floor`, the quiet say which is the outlier. Or its last trade is of an earlier slot, while three sound others
+  traded within the last one: prices of one moment are compared with prices of that moment where there are enough;
 - `outlier`: with three or more left, it is further from their median than both `outlier_floor` (relative) and
   `outlier_mads` x 1.4826 MAD. One pass; at least half of them always remain, so a move that most sources show is
   followed at once.
@@ -34,12 +37,15 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from feeds.depth import Depths
 from feeds.health import MAD_TO_SIGMA, Standing
 from feeds.rule import BPS, Fused, FusionRule, Refusal, SetAside
 from feeds.types import SECOND, Micros
 
 RECENT = 2
 """Slots within which a source must have traded not to be quiet: its own and the one before."""
+MAJORITY = 3
+"""Fewest sources among which one that is wrong is outvoted."""
 MAX_SHARE = 0.40
 """Sizes weigh the median only while no source holds this share of them or more."""
 
@@ -64,10 +70,35 @@ class Sifted(NamedTuple):
     flags: tuple[str, ...]
 
 
-def judge(standings: Iterable[Standing], rule: FusionRule, now: Micros) -> tuple[Fused | Refusal, Sifted]:
-    """One price from what the standings know at `now`, and how it came about."""
+def judge(
+    standings: Iterable[Standing], rule: FusionRule, now: Micros, depths: Depths | None = None
+) -> tuple[Fused | Refusal, Sifted]:
+    """One price from what the standings know at `now`, and how it came about. `depths`: None leaves the gate open."""
+    thin: list[SetAside] = []
+    if depths is not None:
+        standings = _deep(standings, rule, now, depths, thin)
     sifted = _sift(standings, rule, now)
+    sifted.aside.extend(thin)
     return _answer(sifted, rule), sifted
+
+
+def _deep(
+    standings: Iterable[Standing], rule: FusionRule, now: Micros, depths: Depths, thin: list[SetAside]
+) -> list[Standing]:
+    """The sources that pass the depth gate. One that has nothing to say is left for its own reason to be named."""
+    found = []
+    for standing in standings:
+        why = "" if _absent(standing, rule, now) else depths.thin(standing.name, now)
+        if why:
+            thin.append(SetAside(standing.name, why))
+        else:
+            found.append(standing)
+    return found
+
+
+def _absent(standing: Standing, rule: FusionRule, now: Micros) -> bool:
+    quote = standing.quote
+    return quote is None or standing.unsound or quote.ts < now - rule.max_age or standing.named == "frozen"
 
 
 def _sift(standings: Iterable[Standing], rule: FusionRule, now: Micros) -> Sifted:
@@ -101,6 +132,8 @@ def _sift(standings: Iterable[Standing], rule: FusionRule, now: Micros) -> Sifte
         aside += [SetAside(vote.standing.name, _quiet(vote.standing, now)) for vote in quiet]
         if len(live) == 2 and abs(live[0].price - live[1].price) > rule.outlier_floor * live[0].price:
             live = _arbitrate(live, quiet, rule, aside)
+    if len(live) > MAJORITY:
+        live = _of_one_moment(live, rule, aside, now)
     flags = _hold(live, held, aside, rule, oldest) if held else ()
     pool = live
     if len(live) >= 2:
@@ -108,13 +141,30 @@ def _sift(standings: Iterable[Standing], rule: FusionRule, now: Micros) -> Sifte
     return Sifted(live, pool, aside, held, flags)
 
 
+def _of_one_moment(live: list[Vote], rule: FusionRule, aside: list[SetAside], now: Micros) -> list[Vote]:
+    """Those that traded within the last slot, where enough of them are sound; a price of before says less than theirs.
+
+    The doubtful are no reason to set another aside: without them the answer is to be the same.
+    """
+    begun = now - rule.slot
+    old = [vote for vote in live if (vote.standing.traded or 0) <= begun]
+    if not old:
+        return live
+    sound = without_outliers(_without_drifting(live, rule, []), rule, [])
+    if sum((vote.standing.traded or 0) > begun for vote in sound) < max(MAJORITY, rule.min_sources):
+        return live
+    aside += [SetAside(vote.standing.name, _quiet(vote.standing, now)) for vote in old]
+    return [vote for vote in live if vote not in old]
+
+
 def _without_drifting(live: list[Vote], rule: FusionRule, aside: list[SetAside]) -> list[Vote]:
     """Set aside the drifting that are the outermost on the side they drift to, the furthest first, while enough remain.
 
-    Where another is beyond one of them, this slot says something else than the ten before it.
+    Where another is beyond one of them, this slot says something else than the ten before it. Where more than half of
+    four or more are far off, two camps face each other, and nobody can say which is right.
     """
     drifting = [vote for vote in live if vote.standing.strays]
-    if not drifting:
+    if not drifting or (len(live) > MAJORITY and 2 * sum(_far(vote, rule) for vote in live) > len(live)):
         return live
     drifting.sort(key=lambda vote: (-abs(vote.standing.strayed), vote.standing.name))
     room, kept = spare(len(live), rule), live
@@ -126,6 +176,11 @@ def _without_drifting(live: list[Vote], rule: FusionRule, aside: list[SetAside])
             kept = [other for other in kept if other is not vote]
             aside.append(SetAside(vote.standing.name, vote.standing.reason))
     return kept
+
+
+def _far(vote: Vote, rule: FusionRule) -> bool:
+    """Whether it strays, named or not. Of four or more a lone drifter is far from the others, and they from nobody."""
+    return vote.standing.strays or abs(vote.standing.median or 0.0) > rule.max_drift
 
 
 def spare(live: int, rule: FusionRule) -> int:

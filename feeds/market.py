@@ -14,7 +14,8 @@ from feeds.cross import checked, derived, units
 from feeds.judge import median
 from feeds.monitor import Monitor
 from feeds.rule import Alarm, Fused, FusionRule, Refusal
-from feeds.types import Micros, Quote
+from feeds.sources.source import BadRule
+from feeds.types import Depth, Micros, Quote
 
 
 class Market:
@@ -23,16 +24,20 @@ class Market:
     def __init__(self, rule: FusionRule, beside: Mapping[str, tuple[str, ...]] | None = None) -> None:
         """`rule`: of the symbol asked for. `beside`: other symbols and the sources expected of each.
 
-        Without a source of its own (`rule.expected` empty and others beside it) the symbol is derived. Raises
-        `UnitMismatch` for a derived symbol that is no pair.
+        Without a source of its own (`rule.expected` empty and others beside it) the symbol is derived. The depth gate
+        is for the symbol's own market: crosses only flag and widen it, and are quoted in other units. Raises
+        `UnitMismatch` for a derived symbol that is no pair, `BadRule` for one with `min_depth`.
         """
         self.rule = rule
         self._derived = bool(beside) and not rule.expected
         if self._derived:
             units(rule.symbol)
+            if rule.min_depth is not None:
+                limit = "None for a symbol without a market of its own"
+                raise BadRule(f"fusion of {rule.symbol}: min_depth", rule.min_depth, limit)
         rules = {rule.symbol: rule}
         for name, given in (beside or {}).items():
-            rules[name] = replace(rule, symbol=name, expected=given, min_sources=1)
+            rules[name] = replace(rule, symbol=name, expected=given, min_sources=1, min_depth=None)
         self.monitors = {name: Monitor(rules[name]) for name in sorted(rules)}
         self._companions = {name: _companions(name, self.monitors) for name in self.monitors}
 
@@ -44,6 +49,18 @@ class Market:
             if monitor is not None:
                 on_time = monitor.add((quote,)) and on_time
         return on_time
+
+    def add_depth(self, depths: Iterable[Depth]) -> None:
+        """Take in what it costs to push the markets; those of other symbols are passed over."""
+        for depth in depths:
+            monitor = self.monitors.get(depth.symbol)
+            if monitor is not None:
+                monitor.add_depth((depth,))
+
+    @property
+    def depths(self) -> list[Depth]:
+        """The depths that are kept, for a market that begins anew."""
+        return [depth for monitor in self.monitors.values() for depth in monitor.depths]
 
     def at(self, now: Micros) -> Fused | Refusal:
         """The fused price as known at `now`, with its crosses beside it."""

@@ -7,7 +7,8 @@ I/O, a clock.
 Names, given at the end of a slot:
 
 - `dead`: silent for longer than 10 slots and than three times its own 99th-percentile silence;
-- `frozen`: one price at zero volume for 10 slots, while the others moved more than `frozen_move`;
+- `frozen`: one price at zero volume for 10 slots, while the others moved more than `frozen_move`: their median, or half
+  of them, or a companion where there are none;
 - `drifting`: its 10-slot median distance from the others' median is over `max_drift`, with two others that count. The
   name goes when the median is back within half of that.
 
@@ -23,11 +24,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
+from feeds.depth import Depths
 from feeds.health import Standing
 from feeds.judge import Sifted, Vote, judge, median, spare, without_outliers
 from feeds.rule import BPS, Alarm, Fused, FusionRule, Refusal
 from feeds.sources.source import MixedSymbols
-from feeds.types import SECOND, Micros, Quote
+from feeds.types import SECOND, Depth, Micros, Quote
 
 PERIOD = 1440
 """Slots for which one memory answers: a day of minutes."""
@@ -46,6 +48,7 @@ class _Memory:
         self.named: dict[str, str] = {}
         self.reference: float | None = None
         self._begun: Micros | None = None
+        self._shown: dict[str, float] = {}
 
     def take(self, quote: Quote) -> None:
         """Take in one quote. A source of which nothing comes is silent since the first word of any."""
@@ -60,19 +63,24 @@ class _Memory:
             found.heard = quote.known_at
         found.take(quote)
 
-    def judge(self, now: Micros) -> tuple[Fused | Refusal, Sifted]:
+    def judge(self, now: Micros, depths: Depths | None = None) -> tuple[Fused | Refusal, Sifted]:
         """What the standings come to at `now`, and how; remembers nothing."""
-        return judge(self.standings.values(), self.rule, now)
+        return judge(self.standings.values(), self.rule, now, depths)
 
-    def close(self, end: Micros, outside: float | None) -> Fused | Refusal:
-        """End the slot at `end`. `outside`: a price of a companion symbol, to see a market move by."""
+    def close(self, end: Micros, outside: float | None, depths: Depths | None = None) -> Fused | Refusal:
+        """End the slot at `end`. `outside`: a price of a companion symbol, to see a market move by.
+
+        `depths` gate the answer that is given, and nothing that is remembered.
+        """
         answer, sifted = self.judge(end)
+        given = answer if depths is None else self.judge(end, depths)[0]
         number, begun, held = end // self.rule.slot, end - self.rule.slot, {vote.standing for vote in sifted.held}
         counted, live = _prices(sifted.counted), _prices(without_outliers(sifted.live, self.rule, []))
-        changed = False
+        changed, before = False, self._shown
+        self._shown = {name: price for price, name in live}
         for name, standing in self.standings.items():
             quote, others, all_others = standing.quote, _others(counted, name), _others(live, name)
-            self._watch_the_others(standing, median(all_others) if all_others else outside)
+            standing.watch(self._shown, before, median(all_others) if all_others else outside)
             peers = others if len(others) >= COMPANY else all_others
             spoke = quote is not None and quote.known_at > begun and standing.flat_since is None
             known = quote is not None and spoke and len(peers) >= COMPANY
@@ -87,8 +95,9 @@ class _Memory:
         if changed:
             self.named = {name: kind for name, s in self.standings.items() if (kind := s.named)}
             answer, _ = self.judge(end)
+            given = answer if depths is None else self.judge(end, depths)[0]
         self.reference = answer.price if isinstance(answer, Fused) else None
-        return answer
+        return given
 
     def _furthest(self, room: int) -> set[str]:
         """The sources whose 10-slot median is furthest from the others, at most `room` of them and over the limit."""
@@ -96,22 +105,14 @@ class _Memory:
         far = [(-abs(s.median), name) for name, s in self.standings.items() if s.median is not None]
         return {name for off, name in sorted(far)[:room] if -off > least}
 
-    @staticmethod
-    def _watch_the_others(standing: Standing, price: float | None) -> None:
-        """Keep how far the others moved since it last traded, that slot included."""
-        if price is not None:
-            still = standing.flat_since is not None and standing.low > 0.0
-            standing.low = min(standing.low, price) if still else price
-            standing.high = max(standing.high, price) if still else price
-
     def _name(self, standing: Standing, end: Micros, doubted: bool, company: bool) -> str:
         rule, slot = self.rule, self.rule.slot
         silent = 0 if standing.heard is None else end - standing.heard
         if silent > rule.patience * slot and silent > (limit := standing.patience):
             standing.reason = f"dead: silent for {silent / SECOND:.1f} s, limit {limit / SECOND:.1f}"
             return "dead"
-        if standing.flat_since is not None and standing.low and standing.flat >= rule.patience * slot:
-            moved = standing.high / standing.low - 1.0
+        if standing.flat_since is not None and standing.flat >= rule.patience * slot:
+            moved = standing.moved
             if moved > rule.frozen_move:
                 flat = standing.flat / SECOND
                 standing.reason = f"frozen: flat for {flat:.1f} s while the others moved {moved / BPS:.1f} bps"
@@ -149,6 +150,7 @@ class Monitor:
         self._closed: Micros | None = None
         self._asked = Micros(0)
         self._answer: tuple[Micros, Fused | Refusal] | None = None
+        self._depths = None if rule.min_depth is None else Depths(rule)
         self.named: Mapping[str, str] = {}
         """Sources named faulty now, and as what."""
         self.alarms: list[Alarm] = []
@@ -185,6 +187,19 @@ class Monitor:
             self._answer = None
         return on_time
 
+    def add_depth(self, depths: Iterable[Depth]) -> None:
+        """Take in what it costs to push the markets; it has a part in answers that were not given yet.
+
+        Without `min_depth` nobody asks. Raises `MixedSymbols`.
+        """
+        if self._depths is not None:
+            self._depths.add(depths)
+
+    @property
+    def depths(self) -> list[Depth]:
+        """The depths that are kept, for a monitor that begins anew."""
+        return [] if self._depths is None else self._depths.known
+
     def at(self, now: Micros) -> Fused | Refusal:
         """The fused price as known at `now`. A moment before the last one asked about is taken for that one."""
         while (end := self.next_end(now)) is not None:
@@ -213,10 +228,10 @@ class Monitor:
         lone source is seen to stand still.
         """
         self._take(end)
-        answer = self._memory.close(end, outside[0])
+        answer = self._memory.close(end, outside[0], self._depths)
         slot = self.rule.slot
         if self._next is not None:
-            ahead = self._next.close(end, outside[1])
+            ahead = self._next.close(end, outside[1], self._depths)
             if end % (PERIOD * slot) == 0:
                 self._memory, self._next, answer = self._next, None, ahead
         if (end + WARM_UP * slot) % (PERIOD * slot) == 0:
@@ -237,7 +252,7 @@ class Monitor:
             return self._answer[1]
         self._take(now)
         self._asked = now
-        self._answer = now, self._memory.judge(now)[0]
+        self._answer = now, self._memory.judge(now, self._depths)[0]
         return self._answer[1]
 
     def _sort(self) -> None:

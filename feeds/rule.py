@@ -28,7 +28,9 @@ class FusionRule:
     median deviation beyond it is a drift. `frozen_move`: how far the others move while a frozen source stands still,
     0 for 15 bps, or 60 where a slot is an hour or more. `confidence_floor`: least confidence; `lone_floor`: where one
     source counts alone and no disagreement can be seen. `max_dispersion`: refuse where the counted sources'
-    confidence exceeds this. `weigh_by_size`: sizes weigh the median while no source holds 40 % of them. Raises
+    confidence exceeds this. `weigh_by_size`: sizes weigh the median while no source holds 40 % of them.
+    `min_depth`: quote units that it must take to move a source's price by 1 %, or it is set aside as thin
+    (`feeds.depth`); None for no such gate. `bookless`: sources that have no order book by nature and pass it. Raises
     `BadRule`.
     """
 
@@ -48,6 +50,8 @@ class FusionRule:
     lone_floor: float = 25 * BPS
     max_dispersion: float = 0.05
     weigh_by_size: bool = False
+    min_depth: float | None = None
+    bookless: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every range, and fill in what follows from `max_age`."""
@@ -57,6 +61,8 @@ class FusionRule:
                 raise BadRule(f"fusion of {self.symbol}: {field}", getattr(self, field), f"at least {low}")
         if not 1.0 <= self.outlier_mads < math.inf:
             raise BadRule(f"fusion of {self.symbol}: outlier_mads", self.outlier_mads, "a finite number of at least 1")
+        if self.min_depth is not None and not 0.0 < self.min_depth < math.inf:
+            raise BadRule(f"fusion of {self.symbol}: min_depth", self.min_depth, "a finite number above 0, or None")
         if self.slot == 0:
             object.__setattr__(self, "slot", max(1, self.max_age // 2))
         if self.frozen_move == 0.0:

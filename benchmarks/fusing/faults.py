@@ -77,8 +77,14 @@ def _spoilt(quote: Quote, kind: str, age: int, past: list[Quote], frozen: float,
             return replace(quote, price=quote.price * (1 + 30e-4))
 
 
-def onset(slots: Slots, source: str, start: Micros, end: Micros, slot: int, hourly: bool) -> Micros | None:
-    """The first slot in `[start, end]` at which the source is dead, frozen or drifting by definition; None: never."""
+def onset(
+    slots: Slots, source: str, start: Micros, end: Micros, slot: int, hourly: bool, sound: Slots | None = None
+) -> Micros | None:
+    """The first slot in `[start, end]` at which the source is dead, frozen or drifting by definition; None: never.
+
+    `sound`: the slots without any fault, from which the source's own gaps are taken, all of them up to `start`: a
+    99th percentile of few gaps is mostly chance.
+    """
     grid = range(min(slots), max(slots) + 1, slot)
     price, size = (
         pd.DataFrame({e: {q.source: v(q) for q, _ in rows} for e, rows in slots.items()}).T.reindex(grid)
@@ -93,9 +99,10 @@ def onset(slots: Slots, source: str, start: Micros, end: Micros, slot: int, hour
     flat = ((volume == 0.0) & (own == own.shift())).rolling(10).sum() == 10
     moved = middle.rolling(11, min_periods=2).max() / middle.rolling(11, min_periods=2).min() - 1
     frozen = flat & (moved > (60e-4 if hourly else 15e-4))
-    heard = np.flatnonzero(own.notna().to_numpy())
-    before = heard[np.asarray(price.index)[heard] < start]
-    gap = np.quantile(np.diff(before), 0.99) if len(before) > 1 else 1.0
+    spoke = [
+        e // slot for e, rows in (sound or slots).items() if e < start and any(q.source == source for q, _ in rows)
+    ]
+    gap = np.quantile(np.diff(spoke), 0.99) if len(spoke) > 1 else 1.0
     last = pd.Series(np.where(own.notna(), np.arange(len(own)), np.nan), index=own.index).ffill()
     dead = (np.arange(len(own)) - last) > max(10.0, 3 * gap)
     named = (drifting | frozen | dead) & (own.index >= start) & (own.index <= end)

@@ -139,6 +139,44 @@ def test_monitor__most_sources_jump_at_once__followed_at_once():
     assert answers[-1].price == 80.0
 
 
+def test_monitor__price_of_an_earlier_slot_beside_three_of_this__is_quiet():
+    answers = told(Monitor(RULE), 21, a=steady(), b=steady(), c=steady(), x=lambda slot: 100.1 if slot < 21 else None)
+    assert "x" in answers[19].sources
+    assert answers[20].sources == ("a", "b", "c") and dict(answers[20].set_aside)["x"].startswith("quiet: last trade")
+
+
+def test_monitor__flat_at_zero_volume_beside_three_that_trade__is_quiet_from_its_first_slot():
+    frozen = lambda slot: (100.0, 1.0 if slot < 21 else 0.0)  # noqa: E731
+    answers = told(Monitor(RULE), 21, a=steady(), b=steady(), c=steady(), x=frozen)
+    assert answers[20].sources == ("a", "b", "c") and dict(answers[20].set_aside)["x"].startswith("quiet")
+
+
+@pytest.mark.parametrize("wrong", [None, 1000.0, 101.0])
+def test_monitor__two_of_this_slot_and_one_that_is_wrong__earlier_prices_count_as_without_it(wrong):
+    old = lambda slot: 100.1 if slot < 21 else None  # noqa: E731
+    beside = {"a": steady(), "b": steady(), "c": old}
+    answers = told(Monitor(RULE), 21, **beside, x=lambda slot: 100.0 if slot < 21 else wrong)
+    without = told(Monitor(RULE), 21, **beside)
+    assert "c" in answers[20].sources
+    if wrong is not None:
+        assert (answers[20].price, answers[20].sources) == (without[20].price, without[20].sources)
+
+
+def test_monitor__two_against_two__neither_camp_is_set_aside():
+    off = lambda slot: 100.4 if slot > 20 else 100.0  # noqa: E731
+    answers = told(Monitor(RULE), 60, a=lambda slot: 100.0, b=lambda slot: 100.0, x=off, y=off)
+    assert all(answer.price == pytest.approx(100.2) for answer in answers[30:])
+    assert all(answer.confidence > 0.2 for answer in answers[30:])
+
+
+def test_monitor__others_move_apart__flat_source_is_frozen_though_their_middle_stands():
+    monitor = Monitor(RULE)
+    away = lambda slot: max(0, slot - 20) * 0.02  # noqa: E731
+    flat = lambda slot: (100.0, 1.0 if slot <= 20 else 0.0)  # noqa: E731
+    told(monitor, 32, a=lambda slot: 100.0 + away(slot), b=lambda slot: 100.0 - away(slot), x=flat)
+    assert ("x", "frozen") in kinds(monitor)
+
+
 def test_monitor__nobody_live__refuses():
     monitor = Monitor(RULE)
     told(monitor, 5, a=steady())
