@@ -15,8 +15,20 @@ from pathlib import Path
 from typing import Literal, cast
 
 from contracts import constant_int
+from feeds.sources.secret import Secret
 from oracle.errors import ConfigError
 from oracle.settings import Table, moment, read_toml, write_table
+from oracle.source_settings import (
+    NAME,
+    NAME_ALLOWED,
+    SYMBOL,
+    SYMBOL_ALLOWED,
+    LiveSettings,
+    SourceSettings,
+    parse_secret,
+    read_source,
+    write_source,
+)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 ClockMode = Literal["system", "stepped"]
@@ -56,10 +68,14 @@ class KeySettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """`[http]`: where this node listens for peers, operators and Prometheus."""
+    """`[http]`: where this node listens for peers, operators, Prometheus and Chainlink bridges.
+
+    `adapter_token`: what a bridge has to bring to be answered at `/adapter`; None: whoever reaches the port may ask.
+    """
 
     host: str = "127.0.0.1"
     port: int = 9300
+    adapter_token: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +84,6 @@ class ClockSettings:
 
     mode: ClockMode = "system"
     start_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSettings:
-    """One `[[sources]]` table. `kind = "replay"`: `data` is `eurusd:ask`, `eurusd:mid` or a path of recorded bars."""
-
-    name: str
-    kind: Literal["replay"]
-    data: str
-    symbol: str
-    width_s: int = HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ class FeedSettings:
     `sources`: the network's source list of the feed, in its order, as names of `[[sources]]`; forecasts and events
     read the median closes of these sources. `without`: names of that list which this operator does not carry, so that
     a typing error stays an error. `max_age_s`: an older quote is stale. `min_sources`: fewer fresh ones and the feed
-    abstains.
+    abstains. `min_depth`: quote units that it must take to move a source's price by 1 % (`feeds.depth`), None: no gate;
+    a source that can have no order book passes.
     """
 
     number: int
@@ -110,6 +116,7 @@ class FeedSettings:
     min_sources: int = 1
     without: tuple[str, ...] = ()
     question: QuestionSettings | None = None
+    min_depth: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +157,7 @@ class LocalConfig:
     faults: FaultSettings | None = None
 
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-_NAME_ALLOWED = "a name of letters, digits, `_`, `.`, `-` (at most 64)"
 _ADDRESS = r"0x[0-9a-fA-F]{40}"
-_SYMBOL = r"[A-Za-z0-9][A-Za-z0-9/_.:-]{0,31}"
-_SYMBOL_ALLOWED = "a symbol such as EUR/USD"
 _MAX_FEED = constant_int("MAX_FEED_NUMBER")
 
 
@@ -174,7 +177,7 @@ def read(path: Path, values: Mapping[str, object]) -> LocalConfig:
         key=_key(top.table("key")),
         http=_http(top.table("http")),
         clock=_clock(top.table("clock")),
-        sources=tuple(_source(table) for table in top.tables("sources", 64)),
+        sources=tuple(read_source(table) for table in top.tables("sources", 64)),
         feeds=tuple(_feed(table) for table in top.tables("feeds", 128)),
         models=_models(top.table("models")) if top.has("models") else None,
         faults=_faults(top.table("faults")) if top.has("faults") else None,
@@ -187,7 +190,7 @@ def read(path: Path, values: Mapping[str, object]) -> LocalConfig:
 
 def _node(table: Table) -> NodeSettings:
     settings = NodeSettings(
-        name=table.text("name", NAME, _NAME_ALLOWED),
+        name=table.text("name", NAME, NAME_ALLOWED),
         data_dir=table.path("data_dir"),
         log_level=cast(LogLevel, table.choice("log_level", ("debug", "info", "warning", "error"), "info")),
     )
@@ -230,7 +233,10 @@ def _http(table: Table) -> HttpSettings:
         ip_address(host)
     except ValueError as error:
         raise table.fail("host", host, "an IP address of this machine") from error
-    settings = HttpSettings(host=host, port=table.integer("port", 1, 65_535))
+    token = parse_secret(table, "adapter_token", table.raw("adapter_token")) if table.has("adapter_token") else None
+    if token is not None and token.scheme:
+        raise table.fail("adapter_token", str(token), "a reference without a scheme", "The scheme is always Bearer.")
+    settings = HttpSettings(host=host, port=table.integer("port", 1, 65_535), adapter_token=token)
     table.finish()
     return settings
 
@@ -244,32 +250,16 @@ def _clock(table: Table) -> ClockSettings:
     return ClockSettings(mode=mode, start_ms=start)
 
 
-def _source(table: Table) -> SourceSettings:
-    name = table.text("name", NAME, _NAME_ALLOWED)
-    table.choice("kind", ("replay",))
-    data = table.text("data", r"[^\0]{1,4096}", "eurusd:ask, eurusd:mid or a path of recorded bars")
-    if not data.startswith("eurusd:"):
-        data = str(table.path("data"))
-    settings = SourceSettings(
-        name=name,
-        kind="replay",
-        data=data,
-        symbol=table.text("symbol", _SYMBOL, _SYMBOL_ALLOWED),
-        width_s=table.integer("width_s", 1, 7 * DAY, HOUR),
-    )
-    table.finish()
-    return settings
-
-
 def _feed(table: Table) -> FeedSettings:
     settings = FeedSettings(
         number=table.integer("number", 0, _MAX_FEED),
-        symbol=table.text("symbol", _SYMBOL, _SYMBOL_ALLOWED),
-        sources=table.names("sources", NAME, _NAME_ALLOWED, 64),
+        symbol=table.text("symbol", SYMBOL, SYMBOL_ALLOWED),
+        sources=table.names("sources", NAME, NAME_ALLOWED, 64),
         max_age_s=table.integer("max_age_s", 1, 30 * DAY, 2 * MINUTE),
         min_sources=table.integer("min_sources", 1, 64, 1),
-        without=table.names("without", NAME, _NAME_ALLOWED, 64, ()),
+        without=table.names("without", NAME, NAME_ALLOWED, 64, ()),
         question=_question(table.table("question")) if table.has("question") else None,
+        min_depth=table.number("min_depth", 1e-6, 1e15) if table.has("min_depth") else None,
     )
     if not settings.sources:
         raise table.fail("sources", [], "at least one source")
@@ -281,7 +271,7 @@ def _question(table: Table) -> QuestionSettings:
     strike = table.text("strike", r"[0-9]{1,30}(\.[0-9]{1,18})?", 'a decimal number as text, e.g. "1.1750"')
     if Decimal(strike) <= 0:
         raise table.fail("strike", strike, "a number above zero")
-    settings = QuestionSettings(table.text("symbol", _SYMBOL, _SYMBOL_ALLOWED), strike, table.moment_ms("at"))
+    settings = QuestionSettings(table.text("symbol", SYMBOL, SYMBOL_ALLOWED), strike, table.moment_ms("at"))
     table.finish()
     return settings
 
@@ -318,6 +308,9 @@ def _contradictions(config: LocalConfig) -> Iterator[str]:
         )
     if config.faults is not None and config.clock.mode != "stepped":
         yield 'faults: a rehearsed fault needs clock.mode = "stepped". Remove [faults] from a real node\'s file.'
+    live = [source.name for source in config.sources if isinstance(source, LiveSettings)]
+    if live and config.clock.mode == "stepped":
+        yield f'sources: {live[0]!r} is live, a stepped clock is not. Use mode = "system" or replay sources alone.'
     names = [source.name for source in config.sources]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: the name {name!r} is given twice. Rename one."
@@ -333,6 +326,8 @@ def _contradictions(config: LocalConfig) -> Iterator[str]:
                 yield f"feeds: feed {feed.number} names source {name!r}, allowed: {', '.join(names)}. Add [[sources]]."
         if feed.question is not None and config.models is None:
             yield f"feeds: event feed {feed.number} asks the models. Add [models] with bundles_dir."
+        if feed.question is not None and feed.min_depth is not None:
+            yield f"feeds: event feed {feed.number} has min_depth; books of the past are not kept. Remove it."
 
 
 def to_toml(config: LocalConfig) -> str:
@@ -343,7 +338,7 @@ def to_toml(config: LocalConfig) -> str:
         write_table("[node]", {"name": node.name, "data_dir": node.data_dir, "log_level": node.log_level}),
         write_table("[chain]", {name: getattr(chain, name) for name in ChainSettings.__slots__}),
         write_table("[key]", {name: getattr(key, name) for name in KeySettings.__slots__}),
-        write_table("[http]", {"host": http.host, "port": http.port}),
+        write_table("[http]", {name: getattr(http, name) for name in HttpSettings.__slots__}),
         write_table("[clock]", {"mode": clock.mode, "start": start}),
     ]
     if config.models is not None:
@@ -353,7 +348,7 @@ def to_toml(config: LocalConfig) -> str:
         parts.append(write_table("[models]", values))
     if config.faults is not None:
         parts.append(write_table("[faults]", {name: getattr(config.faults, name) for name in FaultSettings.__slots__}))
-    parts += [write_table("[[sources]]", {n: getattr(s, n) for n in SourceSettings.__slots__}) for s in config.sources]
+    parts += [write_source(source) for source in config.sources]
     for feed in config.feeds:
         plain = {name: getattr(feed, name) for name in FeedSettings.__slots__ if name != "question"}
         parts.append(write_table("[[feeds]]", plain))

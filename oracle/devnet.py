@@ -42,7 +42,6 @@ from oracle.config import (
     LocalConfig,
     ModelSettings,
     NodeSettings,
-    SourceSettings,
     to_toml,
 )
 from oracle.consensus.network import FeedSpec
@@ -50,6 +49,7 @@ from oracle.devchain import DEFAULT_CHAIN_ID, dev_address, dev_key
 from oracle.errors import ConfigError, LocalFault
 from oracle.keys import HotKey, create_keystore
 from oracle.processes import Child, free_ports
+from oracle.source_settings import SourceSettings
 
 TOKEN = 10**18
 SUPPLY = 10**9 * TOKEN

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from oracle.chain.adapter import Landed
@@ -15,6 +16,7 @@ from oracle.consensus.events import Attested, Count, Evidence
 from oracle.consensus.messages import FeedObservation, Values
 from oracle.consensus.network import PPM, FeedKind, NetworkConfig
 from oracle.service.metrics import Metrics
+from oracle.source_state import SourceState
 from oracle.watch import Sighting, SkillRow
 
 KEPT_ROUNDS = 2048
@@ -25,6 +27,16 @@ TROUBLE_MS = 10 * 60 * 1000
 """How long a mended trouble still shows in /health."""
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The newest observation: what one slot's quotes came to. `at_ms`: when the sources had been asked (UTC)."""
+
+    network: NetworkConfig
+    slot: int
+    at_ms: int
+    sighting: Sighting
 
 
 class Logbook:
@@ -39,6 +51,12 @@ class Logbook:
         self._conditions: dict[str, str] = {}
         self.last_completed: int | None = None
         self.evidence: list[Json] = []
+        self.named: Json = {}
+        """`source symbol` -> `dead`, `frozen` or `drifting`."""
+        self.warnings: tuple[str, ...] = ()
+        """What is wrong with sources that the feeds can do without."""
+        self.seen: Seen | None = None
+        """The newest observation made, None before the first."""
 
     # Rounds
 
@@ -52,15 +70,30 @@ class Logbook:
             self._own.pop(self._rounds.popitem(last=False)[0], None)
         return entry
 
-    def observed(self, network: NetworkConfig, slot: int, observed_at: int, sighting: Sighting) -> None:
-        """An observation was made."""
+    def observed(self, network: NetworkConfig, slot: int, now_ms: int, sighting: Sighting) -> None:
+        """An observation was made of what the sources had said by `now_ms`."""
+        if self.seen is None or self.seen.at_ms <= now_ms:
+            self.seen = Seen(network, slot, now_ms, sighting)
         self._own[slot] = sighting.values
         entry = self._entry(slot)
-        entry["observed_at"] = observed_at
+        entry["observed_at"] = now_ms // 1000
         entry["observation"] = [_observation(value) for value in sighting.values if value is not None]
         entry["abstained"] = {str(feed): {"cause": c, "why": why} for feed, (c, why) in sighting.abstained.items()}
         for feed, (cause, _) in sighting.abstained.items():
             self.metrics.feed_refusals.add(feed=str(feed), rule=cause)
+
+    def sources(self, state: SourceState) -> None:
+        """How the sources were at the newest observation."""
+        metrics, self.warnings = self.metrics, state.warnings
+        self.named = {f"{s} {symbol}": kind for (symbol, s), kind in state.named.items()}
+        metrics.source_named.replace({(s, symbol, kind): 1 for (symbol, s), kind in state.named.items()})
+        metrics.source_age.replace({(s, symbol): age for (symbol, s), age in state.ages.items()})
+        metrics.source_down.replace({(source,): 1 for source in state.down})
+        metrics.host_skew.replace({(host,): skew for host, skew in state.skews.items()})
+        for (source, name), count in state.refused.items():
+            known = metrics.source_refused.value(source=source, field=name)
+            metrics.source_refused.add(max(0, count - int(known)), source=source, field=name)
+        self.condition("sources", "; ".join(state.risks) or None)
 
     def weights(self, slot: int, weights: Mapping[str, Mapping[str, float]]) -> None:
         """The weights behind the slot's forecasts: bundle hash -> horizon in seconds -> weight."""

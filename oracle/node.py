@@ -100,7 +100,7 @@ class Node:
 
     def health(self) -> Health:
         """Its health now; every reason names the thing and the mend."""
-        return Health(self.book.reasons(self.clock.now_ms()))
+        return Health(self.book.reasons(self.clock.now_ms()), self.book.warnings)
 
     def status(self) -> Json:
         """Who it is, where it is, what it runs."""
@@ -119,6 +119,7 @@ class Node:
             "last_completed": self.book.last_completed,
             "peers": {"0x" + address.hex(): url for address, url in self.outbox.peers.items()},
             "sources_down": dict(self._watch.down),
+            "sources_named": self.book.named,
             "evidence": self.book.evidence,
             "healthy": self.health().ok,
         }
@@ -253,8 +254,6 @@ class Node:
         last = self.book.last_completed
         stalled = last is not None and slot - last > 10
         self.book.condition("rounds", f"no report since slot {last}; check peers and clock" if stalled else None)
-        down = "; ".join(self._watch.down.values())
-        self.book.condition("sources", down or None)
         self.book.condition("quotes", self._watch.unsaved)
         unheard = [r.address.hex()[:8] for r in epoch.config.rows if r.address not in self.outbox.peers]
         unheard = [name for name in unheard if name != self._key.address.hex()[:8]]
@@ -341,12 +340,13 @@ class Node:
         return self._journal.values(slot - 1), self._journal.values(slot - 2)
 
     def _note(self, network: NetworkConfig, slot: int, now_ms: int, sighting: Sighting) -> None:
-        self.book.observed(network, slot, now_ms // 1000, sighting)
+        self.book.observed(network, slot, now_ms, sighting)
         if sighting.newest is not None:
             self.metrics.quote_to_signed.observe(self.clock.now_ms() - sighting.newest // 1000)
         if weights := self._watch.weights(sighting):
             self.book.weights(slot, weights)
         self.book.skill(self._watch.skill(sighting))
+        self.book.sources(sighting.sources)
         for part, why in sighting.troubles.items():
             self.metrics.restarts.add(part=part)
             self.book.trouble(part, now_ms, why)

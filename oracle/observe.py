@@ -87,15 +87,26 @@ def bitmap(names: Sequence[str], used: Sequence[str]) -> int:
 
 
 def fusion_rule(
-    settings: FeedSettings, symbol: str, symbols: Mapping[str, tuple[str, ...]] | None = None
+    settings: FeedSettings,
+    symbol: str,
+    symbols: Mapping[str, tuple[str, ...]] | None = None,
+    bookless: tuple[str, ...] = (),
 ) -> FusionRule:
-    """How this feed's price is fused, from its settings. `symbols`: what each source quotes, where that is known."""
+    """How this feed's price is fused, from its settings.
+
+    `symbols`: what each source quotes, where that is known. `bookless`: sources that can have no order book.
+    """
     told = symbols or {}
     expected = tuple(
         name for name in settings.sources if name not in settings.without and symbol in told.get(name, (symbol,))
     )
     return FusionRule(
-        symbol=symbol, max_age=settings.max_age_s * SECOND, min_sources=settings.min_sources, expected=expected
+        symbol=symbol,
+        max_age=settings.max_age_s * SECOND,
+        min_sources=settings.min_sources,
+        expected=expected,
+        min_depth=settings.min_depth,
+        bookless=bookless,
     )
 
 

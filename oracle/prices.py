@@ -11,19 +11,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from feeds.fuse import Fused
 from feeds.market import Market
 from feeds.monitor import Monitor
-from feeds.sources.source import Source
-from feeds.types import Micros, Quote
+from feeds.sources.source import DepthSource, Source
+from feeds.types import SECOND, Depth, Micros, Quote
 from oracle.config import FeedSettings, QuestionSettings
 from oracle.observe import fusion_rule, priced
 
-MarketKey = tuple[str, tuple[str, ...], tuple[str, ...], int, int]
-"""Symbol, sources, sources that are not carried, oldest age and fewest sources: feeds that agree share one market."""
+MarketKey = tuple[str, tuple[str, ...], tuple[str, ...], int, int, float | None]
+"""What of a feed its market hangs on (`_key`): feeds that agree in it share one market."""
 
 
-def market_of(feed: FeedSettings, symbols: Mapping[str, tuple[str, ...]]) -> Market:
+def bookless(sources: Iterable[Source]) -> tuple[str, ...]:
+    """Names of the sources that can have no order book, by their kind: what they say or hide does not change it."""
+    return tuple(s.name for s in sources if not isinstance(getattr(s, "origin", s), DepthSource))
+
+
+def market_of(feed: FeedSettings, symbols: Mapping[str, tuple[str, ...]], without_book: tuple[str, ...] = ()) -> Market:
     """The market of a feed. `symbols`: what each source quotes; one that is not listed quotes the feed's symbol."""
     symbol = symbol_of(feed)
-    rule = fusion_rule(feed, symbol, symbols)
+    rule = fusion_rule(feed, symbol, symbols, without_book)
     beside: dict[str, tuple[str, ...]] = {}
     for name in feed.sources:
         for other in symbols.get(name, ()):
@@ -43,11 +48,14 @@ class Prices:
     def __init__(self, feeds: Sequence[FeedSettings], sources: Sequence[Source]) -> None:
         """Nothing known yet. Raises `UnitMismatch` for a feed whose symbol nobody quotes and that is no pair."""
         self._symbols = {source.name: tuple(getattr(source, "symbols", ())) for source in sources}
+        self._bookless = bookless(sources)
         self._feeds = {feed.number: feed for feed in feeds}
         self._markets: dict[MarketKey, Market] = {}
         self._behind: set[MarketKey] = set()
+        self.counted: dict[int, int] = {}
+        """Feed -> sources that counted when its price was last asked for."""
         for feed in feeds:
-            self._markets.setdefault(_key(feed), market_of(feed, self._symbols))
+            self._markets.setdefault(_key(feed), market_of(feed, self._symbols, self._bookless))
         self._settled = {f.number: _Settled(f, f.question, self._symbols) for f in feeds if f.question is not None}
 
     def add(self, quotes: Sequence[Quote]) -> None:
@@ -57,6 +65,11 @@ class Prices:
                 self._behind.add(key)
         for settled in self._settled.values():
             settled.add(quotes)
+
+    def add_depth(self, depths: Sequence[Depth]) -> None:
+        """Take in what it costs to push the sources' markets."""
+        for key, market in self._markets.items():
+            market.add_depth(depth for depth in depths if depth.source in key[1])
 
     def spans(self, now: Micros) -> list[tuple[Micros, Micros]]:
         """The times, both ends within and none twice, in which came to be known what still has a part in a price."""
@@ -78,7 +91,8 @@ class Prices:
         """
         for key in sorted(self._behind):
             feed = next(feed for feed in self._feeds.values() if _key(feed) == key)
-            market = market_of(feed, self._symbols)
+            market = market_of(feed, self._symbols, self._bookless)
+            market.add_depth(self._markets[key].depths)
             for symbol in market.monitors:
                 market.add(q for q in known(symbol, now, _since(market, now)) if q.source in key[1])
             self._markets[key] = market
@@ -86,15 +100,27 @@ class Prices:
 
     def price(self, feed: FeedSettings, now: Micros) -> Fused:
         """The feed's price as known at `now`. Raises Abstention."""
-        return priced(feed, self._markets[_key(feed)].at(now))
+        answer = self._markets[_key(feed)].at(now)
+        self.counted[feed.number] = len(answer.sources)
+        return priced(feed, answer)
 
     def settled(self, feed: FeedSettings) -> Fused:
         """The price at the time of the feed's question, once that is over. Raises Abstention."""
         return self._settled[feed.number].price()
 
-    def named(self) -> dict[str, str]:
-        """Sources named faulty now: `source symbol` -> `dead`, `frozen` or `drifting`."""
-        return {f"{s} {symbol}": kind for m in self._markets.values() for (symbol, s), kind in m.named.items()}
+    def named(self) -> dict[tuple[str, str], str]:
+        """Sources named faulty now: (symbol, source) -> `dead`, `frozen` or `drifting`."""
+        return {key: kind for market in self._markets.values() for key, kind in market.named.items()}
+
+    def ages(self, now: Micros) -> dict[tuple[str, str], float]:
+        """Seconds since the newest quote: (symbol, source) -> age; a source of which nothing came is not in it."""
+        newest = (
+            (symbol, name, quote)
+            for market in self._markets.values()
+            for symbol, monitor in market.monitors.items()
+            for name, quote in monitor.newest.items()
+        )
+        return {(symbol, name): (now - quote.ts) / SECOND for symbol, name, quote in newest if quote is not None}
 
 
 class _Settled:
@@ -124,4 +150,4 @@ def _since(market: Market, now: Micros) -> Micros:
 
 
 def _key(feed: FeedSettings) -> MarketKey:
-    return symbol_of(feed), feed.sources, feed.without, feed.max_age_s, feed.min_sources
+    return symbol_of(feed), feed.sources, feed.without, feed.max_age_s, feed.min_sources, feed.min_depth

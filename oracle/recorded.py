@@ -17,8 +17,9 @@ from feeds.series import CloseSeries, close_series
 from feeds.sources.replay import EURUSD, load_csv
 from feeds.sources.source import Source
 from feeds.types import SECOND, Micros
-from oracle.config import HOUR, SourceSettings
+from oracle.config import HOUR
 from oracle.errors import ConfigError
+from oracle.source_settings import ReplaySettings
 from oracle.sources import open_sources
 
 EMBEDDED = "eurusd"
@@ -32,7 +33,7 @@ class DataUnfit(ConfigError):
     """Recorded bars that cannot give the closes asked for; one line that names the file and the mend."""
 
 
-def recorded_sources(data: str | Path, symbol: str, width: int) -> tuple[SourceSettings, ...]:
+def recorded_sources(data: str | Path, symbol: str, width: int) -> tuple[ReplaySettings, ...]:
     """Every source in `data` that has `symbol`, at the bar width that the file shows.
 
     `data`: "eurusd", or the path of a CSV as `feeds.sources.replay.load_csv` reads it. `width`: seconds between the
@@ -42,7 +43,7 @@ def recorded_sources(data: str | Path, symbol: str, width: int) -> tuple[SourceS
         if symbol != EURUSD:
             raise DataUnfit(f"{EMBEDDED}: holds {EURUSD}, not {symbol}; name a file with bars of {symbol}")
         _check_width(data, symbol, HOUR, width)
-        return tuple(SourceSettings(name, "replay", f"{EMBEDDED}:{name}", symbol, HOUR) for name in ("ask", "mid"))
+        return tuple(ReplaySettings(name, f"{EMBEDDED}:{name}", symbol, HOUR) for name in ("ask", "mid"))
     frames = load_csv(data)
     found = {name: symbols[symbol] for name, symbols in sorted(frames.items()) if symbol in symbols}
     if not 1 <= len(found) <= MAX_SOURCES:
@@ -52,7 +53,7 @@ def recorded_sources(data: str | Path, symbol: str, width: int) -> tuple[SourceS
     for name, frame in found.items():
         bar = _bar_width(frame)
         _check_width(data, symbol, bar, width)
-        settings.append(SourceSettings(name, "replay", f"{data}#{name}", symbol, bar))
+        settings.append(ReplaySettings(name, f"{data}#{name}", symbol, bar))
     return tuple(settings)
 
 

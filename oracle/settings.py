@@ -105,6 +105,11 @@ class Table:
         """Whether the default stands: the key is optional and the file does not give it."""
         return default is not None and not self.has(key)
 
+    def raw(self, key: str) -> object:
+        """The value as TOML gives it (None where it is absent), for the caller to check."""
+        self._asked.append(key)
+        return self._values.get(key)
+
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """A whole number in `[low, high]`, or the default where the file gives none."""
         allowed = f"a whole number from {low} to {high}"
@@ -226,11 +231,16 @@ def write_table(heading: str, values: Mapping[str, object]) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, int):
-        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value).lower()
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return quoted(str(value))
+
+
+def quoted(text: str) -> str:
+    """A TOML string, or a key of any characters."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def is_http_url(text: str) -> bool:

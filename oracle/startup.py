@@ -25,6 +25,8 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from feeds.sources.http import Http
+from feeds.sources.source import Source
 from feeds.store import Store
 from feeds.types import Micros
 from oracle.chain.adapter import ChainAdapter
@@ -39,11 +41,13 @@ from oracle.node import Node
 from oracle.panel_series import SeriesKey
 from oracle.peers import MAX_BODY, GuardedServer, Inbox, listen, usable
 from oracle.service.api import add_routes
+from oracle.service.external_adapter import ExternalAdapter
 from oracle.sources import load_bundles, open_panel, open_sources
 from oracle.watch import Watch, series_of
 
 MAX_OFFSET_MS = 500
 PEER_TIMEOUT_S = 2.0
+MIN_TOKEN = 16
 
 
 class ClockOff(ConfigError):
@@ -58,10 +62,20 @@ class Checked:
     watch: Watch
     configs: tuple[NetworkConfig, ...]
     offset_ms: int | None
+    sources: tuple[Source, ...]
+    http: Http
+
+    async def close(self) -> None:
+        """Let go of the sources, then of what they sent through."""
+        await self.watch.close()
+        await self.http.close()
 
 
-def open_watch(config: LocalConfig, configs: Sequence[NetworkConfig]) -> Watch:
-    """Sources, bundles and panels that the settings ask for. Raises ConfigError, FeedError, BundleError."""
+def open_watch(config: LocalConfig, configs: Sequence[NetworkConfig], sources: Sequence[Source]) -> Watch:
+    """A watch over these sources with the bundles and panels that the settings ask for.
+
+    Raises ConfigError, FeedError, BundleError.
+    """
     specs = {int(spec.number): spec for network in configs for spec in network.feeds}
     panels = {}
     if config.models is not None:
@@ -73,7 +87,7 @@ def open_watch(config: LocalConfig, configs: Sequence[NetworkConfig]) -> Watch:
                 share = spec.max_family_share / 10_000 or 1.0
                 wanted[series_of(feed)] = min(share, wanted.get(series_of(feed), 1.0))
         panels = {key: open_panel(config.models, bundles, key[0], share) for key, share in wanted.items()}
-    watch = Watch(config.feeds, open_sources(config.sources), panels, config.faults)
+    watch = Watch(config.feeds, sources, panels, config.faults)
     for network in configs:
         watch.check(network)
     return watch
@@ -82,11 +96,15 @@ def open_watch(config: LocalConfig, configs: Sequence[NetworkConfig]) -> Watch:
 async def check(config: LocalConfig) -> Checked:
     """Everything that can be known to be wrong before starting. Raises DodonaError, FeedError or BundleError."""
     key = load_key(config.key)
+    adapter_token(config)
     check_quotes(config.node.data_dir)
     chain = await ChainAdapter.connect(config.chain)
+    http = Http()
     try:
         configs = await chain.network_configs()
-        watch = open_watch(config, configs)
+        sources = tuple(open_sources(config.sources, http))
+        watch = open_watch(config, configs, sources)
+        watch.skews = lambda: http.skew
         offset = None
         if config.clock.mode == "system":
             endpoints = await chain.endpoints(configs[-1])
@@ -95,7 +113,19 @@ async def check(config: LocalConfig) -> Checked:
             check_offset(offset, await chain.chain_time(), time.time_ns() // 1_000_000, config.chain)
     finally:
         await chain.close()
-    return Checked(key, watch, configs, offset)
+    return Checked(key, watch, configs, offset, sources, http)
+
+
+def adapter_token(config: LocalConfig) -> str | None:
+    """What a bridge has to bring, read now. Raises ConfigError for one that is too short to be a secret."""
+    reference = config.http.adapter_token
+    if reference is None:
+        return None
+    token = reference.reveal()
+    if len(token) < MIN_TOKEN:
+        allowed = f"at least {MIN_TOKEN} characters"
+        raise ConfigError(f"{config.path}: http.adapter_token: {reference} holds {len(token)}, allowed: {allowed}")
+    return token
 
 
 def check_quotes(data_dir: Path) -> None:
@@ -171,7 +201,7 @@ async def run_node(config: LocalConfig) -> int:
     begun = time.perf_counter()
     async with AsyncExitStack() as stack:
         checked = await check(config)
-        stack.push_async_callback(checked.watch.close)
+        stack.push_async_callback(checked.close)
         listening = listen(config.http.host, config.http.port)
         stack.callback(listening.close)
         chain = config.chain
@@ -192,6 +222,7 @@ async def run_node(config: LocalConfig) -> int:
         app = web.Application(client_max_size=MAX_BODY)
         Inbox(node.accept, node.activity, node.metrics).add_route(app)
         add_routes(app, node, clock, node.activity)
+        ExternalAdapter(node.book, config.feeds, clock, adapter_token(config)).add_route(app)
         server = GuardedServer(app, listening)
         await server.start()
         stack.push_async_callback(server.close)

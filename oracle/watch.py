@@ -8,11 +8,11 @@ clock: `now` is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feeds.fuse import Fused
-from feeds.sources.source import FeedError, Source
+from feeds.sources.source import DepthSource, FeedError, Source
 from feeds.store import Store
 from feeds.types import SECOND, Micros, Quote
 from models.panel import Panel, PanelError, PanelStep
@@ -36,6 +36,7 @@ from oracle.observe import (
 )
 from oracle.panel_series import PanelSeries, SeriesKey
 from oracle.prices import Prices, symbol_of
+from oracle.source_state import SourceState, complaints, refusals
 
 Past = tuple[Mapping[int, OwnValue], Mapping[int, OwnValue]]
 """Own values of the slot before and of the one before that, by feed number."""
@@ -46,7 +47,7 @@ class Sighting:
     """One slot's observation before it is signed. `abstained`: feed -> (cause, why). `newest`: its last quote.
 
     `troubles`: part -> what went wrong with it and was mended or not, to be shown in /health. `fused`: what the value
-    of each price feed was made from.
+    of each price feed was made from. `sources`: how the sources were.
     """
 
     values: Values
@@ -55,6 +56,7 @@ class Sighting:
     steps: Mapping[SeriesKey, PanelStep]
     troubles: Mapping[str, str] = field(default_factory=dict)
     fused: Mapping[int, Fused] = field(default_factory=dict)
+    sources: SourceState = field(default_factory=SourceState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Watch:
         self._troubles: dict[str, str] = {}
         self.down: dict[str, str] = {}
         """Sources that failed at the last poll, and why."""
+        self.skews: Callable[[], Mapping[str, float]] = dict
+        """Where the clock skews of the hosts behind the sources can be read (`Http.skew`)."""
 
     @property
     def unsaved(self) -> str | None:
@@ -130,6 +134,8 @@ class Watch:
                 continue
             self.down.pop(source.name, None)
             self._take(self._intake.admit(quotes, now))
+            if isinstance(source, DepthSource):
+                self._prices.add_depth(source.depths(now))
         self._intake.looked(now)
 
     async def close(self) -> None:
@@ -175,7 +181,13 @@ class Watch:
                 abstained[spec.number] = (reason.cause, str(reason))
         steps = {key: series.step for key, series in self._series.items() if series.step is not None}
         troubles, self._troubles = self._troubles, {}
-        return Sighting(tuple(values), abstained, self._newest, steps, troubles, fused)
+        return Sighting(tuple(values), abstained, self._newest, steps, troubles, fused, self._state(now))
+
+    def _state(self, now: Micros) -> SourceState:
+        down, named = dict(self.down), self._prices.named()
+        warnings, risks = complaints(tuple(self._feeds.values()), self._prices.counted, down, named)
+        refused = refusals(self._sources)
+        return SourceState(down, named, self._prices.ages(now), refused, dict(self.skews()), warnings, risks)
 
     def _catch_up(self, now: Micros) -> None:
         """Judge a source's late history as a restart would, from the store."""
@@ -187,8 +199,8 @@ class Watch:
             self._troubles["prices"] = f"a source's history cannot be read back ({error}); it counts from now on"
 
     @property
-    def named(self) -> dict[str, str]:
-        """Sources named faulty now, with their symbol -> `dead`, `frozen` or `drifting`."""
+    def named(self) -> dict[tuple[str, str], str]:
+        """Sources named faulty now: (symbol, source) -> `dead`, `frozen` or `drifting`."""
         return self._prices.named()
 
     def weights(self, sighting: Sighting) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ from oracle.recipes import load_recipe
 from oracle.service.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("operate", "models", "consume", "deploy")] + [
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("operate", "models", "consume", "deploy", "data")] + [
     ROOT / "examples" / "README.md"
 ]
 
@@ -45,7 +45,8 @@ def test_page__commands__exist(page: Path) -> None:
         known |= {f"dodona {group.name} {command.name or command.callback.__name__}" for command in commands}
     named = set(
         re.findall(
-            r"\bdodona (?:node|feed|model) \w+|\bdodona (?:demo(?: --serve)?|abi|deploy)\b", page.read_text("utf-8")
+            r"\bdodona (?:node|feed|model|data) \w+|\bdodona (?:demo(?: --serve)?|abi|deploy)\b",
+            page.read_text("utf-8"),
         )
     )
     assert named <= known

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +20,15 @@ import typer
 from feeds.fuse import Fused, Refusal
 from feeds.market import Market
 from feeds.monitor import Monitor
-from feeds.sources.source import FeedError, Source
+from feeds.sources.http import Http
+from feeds.sources.source import DepthSource, FeedError
 from feeds.store import Store, to_quotes
 from feeds.types import SECOND, Micros, Quote
 from oracle.config import FeedSettings, LocalConfig, load
 from oracle.errors import ConfigError
 from oracle.intake import QUOTES_DIR
-from oracle.prices import market_of, symbol_of
+from oracle.prices import bookless, market_of, symbol_of
+from oracle.source_settings import LiveSettings, SourceSettings
 from oracle.sources import open_sources
 
 app = typer.Typer(help="See what comes in: which sources count for a symbol, and why.", no_args_is_help=True)
@@ -44,8 +47,11 @@ def watch(
     """Poll the sources of SYMBOL every slot and show how they are fused, until interrupted."""
     settings = load(config)
     feed = _feed(settings, symbol)
-    sources = open_sources([item for item in settings.sources if item.name in feed.sources])
-    asyncio.run(_watch(feed, sources, None if begin is None else _moment(begin), slots))
+    chosen = [item for item in settings.sources if item.name in feed.sources]
+    live = [item.name for item in chosen if isinstance(item, LiveSettings)]
+    if begin is not None and live:
+        raise ConfigError(f"--from: source {live[0]} is live and has no past; see `dodona feeds explain`")
+    asyncio.run(_watch(feed, chosen, None if begin is None else moment_of(begin), slots))
 
 
 @app.command()
@@ -55,9 +61,9 @@ def explain(
     config: Config,
 ) -> None:
     """Say how SYMBOL was fused at a past time: a replay of what the node's store knew then, and nothing later."""
-    settings, at = load(config), _moment(moment)
+    settings, at = load(config), moment_of(moment)
     feed = _feed(settings, symbol)
-    market = market_of(feed, _symbols(settings))
+    market = market_of(replace(feed, min_depth=None), _symbols(settings))
     folder = settings.node.data_dir / QUOTES_DIR
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no quotes are stored there; run the node first, or mend [node] data_dir")
@@ -69,11 +75,15 @@ def explain(
     market.add(quote for quote in known if quote.source in feed.sources)
     for line in told(market, at):
         typer.echo(line)
+    if feed.min_depth is not None:
+        typer.echo(f"  min_depth {feed.min_depth:g} is left out: the store keeps quotes, no order books")
 
 
-async def _watch(feed: FeedSettings, sources: list[Source], begin: Micros | None, slots: int | None) -> None:
+async def _watch(feed: FeedSettings, chosen: Sequence[SourceSettings], begin: Micros | None, slots: int | None) -> None:
     """One table a slot. With `begin` time is stepped, else it is the machine's."""
-    market = market_of(feed, {source.name: source.symbols for source in sources})
+    http = Http()
+    sources = open_sources(chosen, http)
+    market = market_of(feed, {source.name: source.symbols for source in sources}, bookless(sources))
     slot, shown = market.rule.slot, 0
     now = Micros((begin if begin is not None else time.time_ns() // 1000) // slot * slot)
     try:
@@ -83,6 +93,8 @@ async def _watch(feed: FeedSettings, sources: list[Source], begin: Micros | None
             for source in sources:
                 try:
                     market.add(await source.poll(now))
+                    if isinstance(source, DepthSource):
+                        market.add_depth(source.depths(now))
                 except FeedError as error:
                     typer.echo(str(error))
             for line in told(market, now):
@@ -91,6 +103,7 @@ async def _watch(feed: FeedSettings, sources: list[Source], begin: Micros | None
     finally:
         for source in sources:
             await source.close()
+        await http.close()
 
 
 def told(market: Market, now: Micros) -> Iterable[str]:
@@ -116,7 +129,10 @@ def _table(market: Market, answer: Fused | Refusal, now: Micros) -> Iterable[str
     for symbol, monitor in market.monitors.items():
         for name, quote in monitor.newest.items():
             own = symbol == market.rule.symbol
-            why = aside.get(name, "counts" if name in answer.sources else "") if own else "beside it"
+            if own:
+                why = aside.get(name, "counts" if name in answer.sources else "")
+            else:
+                why = f"beside it, {monitor.named[name]}" if name in monitor.named else "beside it"
             rows.append((name, symbol, *_said(quote, answer if own else None, now), why))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     for row in rows:
@@ -141,10 +157,11 @@ def _feed(settings: LocalConfig, symbol: str) -> FeedSettings:
 
 
 def _symbols(settings: LocalConfig) -> dict[str, tuple[str, ...]]:
-    return {source.name: (source.symbol,) for source in settings.sources}
+    return {source.name: source.symbols for source in settings.sources}
 
 
-def _moment(text: str) -> Micros:
+def moment_of(text: str) -> Micros:
+    """A time on the command line, UTC where it says no offset. Raises ConfigError."""
     allowed = "a date and time, e.g. 2023-03-11T07:15:00Z"
     try:
         moment = datetime.fromisoformat(text)

@@ -9,11 +9,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from feeds.types import SECOND
+from feeds.types import SECOND, Micros
 from models.assess import assess
 from models.bundle import BundleExists, save
 from models.features import FeatureError
 from models.train import TrainingError, train
+from models.usage import UsageError, UsageLog, Use
+from oracle.dataset_series import is_packed, load_set
 from oracle.errors import ConfigError
 from oracle.recipes import load_recipe
 from oracle.recorded import EMBEDDED, load_closes
@@ -43,15 +45,25 @@ def train_model(
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     data: Data = EMBEDDED,
     symbol: Annotated[str, typer.Option(help="What to forecast, BASE/QUOTE.")] = "EUR/USD",
+    usage: Annotated[Path | None, typer.Option(help="Book in which the run and what it used are recorded.")] = None,
 ) -> None:
-    """Train one model on recorded bars and write its bundle."""
+    """Train one model on recorded bars, or on a packed data set, and write its bundle."""
     chosen, cut = load_recipe(recipe), _moment("until", until)
     if out.exists():
         raise BundleExists(f"{out} already exists; choose another folder or remove it")
-    ts, close = load_closes(data, symbol, chosen.features.width)
-    past = int(np.searchsorted(ts, round(cut.timestamp()) * SECOND))
+    sets: tuple[Use, ...] = ()
+    limit = Micros(round(cut.timestamp()) * SECOND)
+    if is_packed(Path(data)):
+        found = load_set(Path(data), symbol, chosen.features.width, limit)
+        (ts, close), sets = found.series, (found.use,)
+    else:
+        ts, close = load_closes(data, symbol, chosen.features.width)
+    past = int(np.searchsorted(ts, limit))
     try:
-        bundle = train(chosen, ts[:past], close[:past], symbol)
+        book = None if usage is None else UsageLog(usage)
+        bundle = train(chosen, ts[:past], close[:past], symbol, sets=sets, usage=book)
+    except UsageError as error:
+        raise ConfigError(str(error)) from error
     except (TrainingError, FeatureError) as error:
         raise ConfigError(f"{data}: {past} closes of {symbol} before {until}: {error}") from error
     save(bundle, out)

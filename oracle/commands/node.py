@@ -28,6 +28,7 @@ from oracle.config import (
 from oracle.errors import ConfigError
 from oracle.keys import create_keystore, load_key, possession_digest
 from oracle.settings import parse_toml
+from oracle.sources import Trial, try_sources
 from oracle.startup import check, run_node, set_up_logging
 
 app = typer.Typer(help="Run and set up a validator.", no_args_is_help=True)
@@ -36,6 +37,7 @@ INTERRUPTED = 130
 
 EXAMPLE = """
 # Sources and feeds: what this node observes. A feed of the network that is not listed here abstains.
+# Every kind of source, with its keys: docs/feeds.md.
 # [[sources]]
 # name = "mid"
 # kind = "replay"
@@ -68,13 +70,29 @@ def run(config: Config) -> None:
 def check_command(config: Config) -> None:
     """Check settings, key, data, bundles, chain and clock, and change nothing."""
     settings = load(config)
-    found = asyncio.run(_check(settings))
+    found, trials = asyncio.run(_check(settings))
+    for trial in trials:
+        typer.echo(_told(trial))
+    if silent := [trial.name for trial in trials if trial.fault is not None]:
+        raise ConfigError(f"{config}: {found} But nothing came from {', '.join(silent)}: mend or remove them")
     typer.echo(f"{config}: in order. {found}")
 
 
-async def _check(settings: LocalConfig) -> str:
+def _told(trial: Trial) -> str:
+    """One line on one source."""
+    if trial.fault is not None:
+        return f"source {trial.name}: {trial.fault.removeprefix(f'source {trial.name} ')}"
+    newest = {quote.symbol: quote.price for quote in trial.quotes}
+    said = ", ".join(f"{symbol} {price:.10g}" for symbol, price in sorted(newest.items()))
+    return f"source {trial.name}: ok, {said or 'no quote yet'}" if trial.live else f"source {trial.name}: ok, recorded"
+
+
+async def _check(settings: LocalConfig) -> tuple[str, list[Trial]]:
     checked = await check(settings)
-    await checked.watch.close()
+    try:
+        trials = await try_sources(checked.sources)
+    finally:
+        await checked.close()
     newest = checked.configs[-1]
     row = newest.index_of(checked.key.address)
     place = f"validator {row} of {len(newest.rows)}" if row is not None else "no validator of this network yet"
@@ -82,7 +100,7 @@ async def _check(settings: LocalConfig) -> str:
     odd = {"Not on chain": ours - listed, "Not observed here": listed - ours}
     notes = [f" {what}: feed {', '.join(map(str, sorted(numbers)))}." for what, numbers in odd.items() if numbers]
     found = f"Key {checked.key.checksum_address} is {place}, config {newest.count} with {len(newest.feeds)} feeds."
-    return found + "".join(notes)
+    return found + "".join(notes), trials
 
 
 @app.command()

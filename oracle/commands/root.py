@@ -12,7 +12,7 @@ import typer
 
 from feeds.sources.source import FeedError
 from models.architectures import BundleError
-from oracle.commands import abi, deploy, feed, feeds, model, node, store
+from oracle.commands import abi, data, deploy, events, feed, feeds, model, node, store
 from oracle.errors import ConfigError, DodonaError
 
 FORESEEN = (DodonaError, FeedError, BundleError)
@@ -25,9 +25,11 @@ app = typer.Typer(
 )
 app.add_typer(node.app, name="node")
 app.add_typer(feed.app, name="feed")
+feeds.app.command()(events.question)
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(model.app, name="model")
 app.add_typer(store.app, name="store")
+app.add_typer(data.app, name="data")
 app.command()(abi.abi)
 app.command()(deploy.deploy)
 

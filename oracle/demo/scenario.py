@@ -18,11 +18,12 @@ from eth_hash.auto import keccak
 from feeds.sources.replay import common_hours
 from feeds.types import SECOND
 from oracle.chain.deploy import Timing
-from oracle.config import FaultSettings, FeedSettings, ModelSettings, QuestionSettings, SourceSettings
+from oracle.config import FaultSettings, FeedSettings, ModelSettings, QuestionSettings
 from oracle.consensus.network import FeedId, FeedKind, FeedSpec, Slot
 from oracle.devnet import NodePlan, lead_slots
 from oracle.errors import ConfigError
 from oracle.observe import source_list_hash
+from oracle.source_settings import ReplaySettings
 
 SYMBOL = "EUR/USD"
 HOUR_S = 3_600
@@ -119,7 +120,7 @@ def node_plans(bundles: Path, replay: Replay) -> tuple[NodePlan, ...]:
     plans = []
     for number, name in enumerate(NAMES):
         without = ("ask",) if number == ONE_SOURCE else ()
-        sources = tuple(SourceSettings(key, "replay", DATA[key], SYMBOL) for key in SOURCES if key not in without)
+        sources = tuple(ReplaySettings(key, DATA[key], SYMBOL) for key in SOURCES if key not in without)
         rehearsed = fault if number == OUTLIER else None
         plans.append(NodePlan(sources, _feed_settings(without), models, rehearsed, name))
     return tuple(plans)

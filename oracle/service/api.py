@@ -22,9 +22,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the node does its work; each reason is one line naming the thing and the mend."""
+    """Whether the node does its work; each reason is one line naming the thing and the mend.
+
+    `warnings`: what is wrong and does not keep it from its work.
+    """
 
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -89,7 +93,7 @@ def add_routes(app: web.Application, view: NodeView, clock: Clock, activity: Act
 def _health(view: NodeView) -> Handler:
     async def _answer(_request: web.Request) -> web.StreamResponse:
         health = view.health()
-        body = {"healthy": health.ok, "reasons": list(health.reasons)}
+        body = {"healthy": health.ok, "reasons": list(health.reasons), "warnings": list(health.warnings)}
         return web.json_response(body, status=200 if health.ok else 503)
 
     return _answer

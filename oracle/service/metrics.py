@@ -99,6 +99,12 @@ class Gauge(_Metric):
         """Replace the number."""
         self._values[self._key(labels)] = value
 
+    def replace(self, rows: Mapping[Labels, float]) -> None:
+        """Replace every number: label values, in the order of the label names, -> number. What is not given is gone."""
+        self._values.clear()
+        for key, value in rows.items():
+            self.set(value, **dict(zip(self.labels, key, strict=True)))
+
     def expose(self) -> Iterator[str]:
         """Lines of the text format."""
         yield from self._head("gauge")
@@ -183,10 +189,38 @@ class Metrics:
             "Outcomes behind dodona_model_skill; they overlap where the horizon is longer than a bar.",
             ("symbol", "sources", "bundle", "horizon"),
         )
+        self.adapter_requests = Counter(
+            "dodona_adapter_requests_total",
+            "Requests of the external-adapter protocol, by what was asked and what came of it.",
+            ("endpoint", "outcome"),
+        )
         self.balance = Gauge("dodona_balance_wei", "The hot key's balance.")
         self.clock_offset = Gauge("dodona_clock_offset_ms", "Own clock minus the others', median over peers.")
         self.slot = Gauge("dodona_slot", "The slot the clock is in.")
         self.healthy = Gauge("dodona_healthy", "1 while /health answers 200.")
+        self._of_sources()
+
+    def _of_sources(self) -> None:
+        """What comes in, as of the newest observation."""
+        self.source_named = Gauge(
+            "dodona_source_named",
+            "1 while fusion names a source dead, frozen or drifting.",
+            ("source", "symbol", "kind"),
+        )
+        self.source_age = Gauge(
+            "dodona_source_age_seconds",
+            "Age of a source's newest quote when it was last looked at.",
+            ("source", "symbol"),
+        )
+        self.source_down = Gauge("dodona_source_down", "1 while a source fails to answer.", ("source",))
+        self.source_refused = Counter(
+            "dodona_source_refused_total",
+            "Rows of a source that were refused, by the field at fault.",
+            ("source", "field"),
+        )
+        self.host_skew = Gauge(
+            "dodona_host_clock_skew_seconds", "A source host's clock minus ours, by its Date headers.", ("host",)
+        )
 
     def expose(self) -> str:
         """The whole page."""

@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from feeds.sources.http import Http
 from models.bundle import save
 from oracle import cli
 from oracle.commands import node as node_command
 from oracle.commands import root
-from oracle.config import load
+from oracle.config import LocalConfig, load
 from oracle.errors import DodonaError
 from oracle.keys import load_key
 from oracle.peers import listen
+from oracle.sources import open_sources
+from oracle.startup import Checked
+from oracle.watch import Watch
 from tests.strategies.bundles import random_walk
+from tests.strategies.nodes import network
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = [
@@ -87,6 +92,40 @@ def test_node_check__rpc_out_of_reach__is_one_line_and_writes_nothing(
         code, _, err = run("node", command, "--config", tmp_path / "x" / "node.toml")
         assert code == 2 and one_line(err) and url in err, err
     assert sorted((tmp_path / "x").iterdir()) == files
+
+
+def test_node_check__sources__each_has_its_line_and_a_silent_one_fails_it(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, asked = tmp_path / "x", []
+
+    async def checked(config: LocalConfig) -> Checked:
+        asked.append(config)
+        sources = tuple(open_sources(config.sources, http := Http()))
+        key = load_key(config.key)
+        return Checked(key, Watch((), sources, {}), (network(),), None, sources, http)
+
+    monkeypatch.setattr("oracle.commands.node.check", checked)
+    run("node", "init", home, *CHAIN)
+    with (home / "node.toml").open("a") as file:
+        file.write("""
+            [[sources]]
+            name = "mid"
+            kind = "replay"
+            data = "eurusd:mid"
+            symbol = "EUR/USD"
+            [[sources]]
+            name = "far"
+            kind = "adapter"
+            url = "http://127.0.0.1:9/"
+            symbols = ["EUR/USD"]
+        """)
+    code, out, err = run("node", "check", "--config", home / "node.toml")
+    assert out.splitlines()[0] == "source mid: ok, recorded" and "source far: is unavailable" in out.splitlines()[1]
+    assert code == 2 and one_line(err) and "nothing came from far" in err
+    (home / "node.toml").write_text((home / "node.toml").read_text().rpartition("[[sources]]")[0])
+    code, out, err = run("node", "check", "--config", home / "node.toml")
+    assert code == 0 and "source mid: ok, recorded" in out and "in order" in out and len(asked) == 2
 
 
 def test_feed_list__no_deployment__says_how_to_get_one(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

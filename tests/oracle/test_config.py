@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feeds.sources.adapter import AdapterSettings
+from feeds.sources.secret import Secret
 from oracle.config import (
     ChainSettings,
     ClockSettings,
@@ -19,12 +21,12 @@ from oracle.config import (
     ModelSettings,
     NodeSettings,
     QuestionSettings,
-    SourceSettings,
     load,
     to_toml,
 )
 from oracle.errors import ConfigError
 from oracle.settings import SettingError
+from oracle.source_settings import LiveSettings, ReplaySettings
 
 MINIMAL = """
 [node]
@@ -43,6 +45,9 @@ port = 9300
 """
 
 
+LIVE = LiveSettings("adapter", AdapterSettings(name="far", url="http://127.0.0.1:9/", symbols=("EUR/USD",)), 10.0)
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "node.toml"
     path.write_text(text, encoding="utf-8")
@@ -55,11 +60,11 @@ def full(folder: Path) -> LocalConfig:
         node=NodeSettings("alder", folder / "data", "debug"),
         chain=ChainSettings("https://rpc.example/v3", 31337, "0x" + "ab" * 20, "0x" + "cd" * 20, 7, 3, 5),
         key=KeySettings(folder / "key.json", password_file=folder / 'pass"word\\'),
-        http=HttpSettings("127.0.0.2", 9301),
+        http=HttpSettings("127.0.0.2", 9301, Secret("env", "BRIDGE_TOKEN")),
         clock=ClockSettings("stepped", 1_508_112_000_123),
-        sources=(SourceSettings("mid", "replay", "eurusd:mid", "EUR/USD"),),
+        sources=(ReplaySettings("mid", "eurusd:mid", "EUR/USD"),),
         feeds=(
-            FeedSettings(0, "EUR/USD", ("mid",), 7200, 1),
+            FeedSettings(0, "EUR/USD", ("mid",), 7200, 1, min_depth=250_000.5),
             FeedSettings(
                 4,
                 "EUR/USD",
@@ -114,7 +119,14 @@ def test_to_toml__load__gives_the_same_config(tmp_path: Path) -> None:
         ("port = 9300", "port = 1\n[faults]\nprice_multiplier = 10\nfrom_slot = 5\nto_slot = 5", ["faults.to_slot"]),
         ("port = 9300", "port = 1\n[[feeds]]\nnumber = 0\nsymbol = \"A\"\nsources = []", ["feeds[0].sources"]),
         ("port = 9300", "port = 1\n[[feeds]]\nnumber = 0\nsymbol = \"A\"\nsources = [\"x\", \"x\"]", ["repeated"]),
+        (
+            "port = 9300",
+            "port = 1\n[[feeds]]\nnumber = 0\nsymbol = \"A\"\nsources = [\"x\"]\nmin_depth = 0",
+            ["feeds[0].min_depth", "given 0"],
+        ),
         ("port = 9300", "port = 1\n[[sources]]\nname = \"a\"\nkind = \"http\"", ["sources[0].kind", '"replay"']),
+        ("port = 9300", "port = 1\nadapter_token = \"hunter2\"", ["http.adapter_token", "(hidden)", "env:NAME"]),
+        ("port = 9300", "port = 1\nadapter_token = \"Bearer env:A\"", ["http.adapter_token", "always Bearer"]),
         ("port = 9300", "port = 9300 9", ["not valid TOML"]),
     ],
 )  # fmt: skip
@@ -136,8 +148,13 @@ def test_load__bad_setting__names_file_key_given_allowed_and_mend(
         ({"clock": ClockSettings()}, ["rehearsed fault", "stepped"]),
         ({"sources": ()}, ["feed 0", "'mid'"]),
         ({"models": None}, ["event feed 4", "[models]"]),
+        ({"sources": (ReplaySettings("mid", "eurusd:mid", "EUR/USD"), LIVE)}, ["'far' is live", "stepped"]),
         ({"feeds": (FeedSettings(1, "A", ("mid",)), FeedSettings(1, "B", ("mid",)))}, ["feed 1 is given twice"]),
-        ({"sources": (SourceSettings("mid", "replay", "eurusd:mid", "A"),) * 2}, ["'mid' is given twice"]),
+        ({"sources": (ReplaySettings("mid", "eurusd:mid", "A"),) * 2}, ["'mid' is given twice"]),
+        (
+            {"feeds": (FeedSettings(1, "A", ("mid",), question=QuestionSettings("A", "1", 0), min_depth=1.0),)},
+            ["event feed 1 has min_depth", "Remove it"],
+        ),
     ],
 )
 def test_load__contradiction__is_refused(tmp_path: Path, change: dict[str, object], words: list[str]) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from oracle.chain.adapter import ChainAdapter
 from oracle.chain.deploy import Timing
-from oracle.config import FeedSettings, SourceSettings
+from oracle.config import FeedSettings
 from oracle.consensus.network import FeedId, FeedKind, FeedSpec
 from oracle.consensus.schedule import leader
 from oracle.consensus.words import unpack_word
 from oracle.devnet import Devnet, NodePlan
 from oracle.errors import ConfigError
 from oracle.processes import ROOT, Child, ProcessDied, free_ports
+from oracle.source_settings import ReplaySettings
 
 START = 1_508_119_200
 SLOT = 60
@@ -44,7 +45,7 @@ def plan(folder: Path, start: int = START) -> NodePlan:
             f"{price(name, ts + SLOT)},1" for ts in opens for name in "ab"
         ]  # fmt: skip
         path.write_text("\n".join(["ts,source,symbol,open,high,low,close,volume", *rows]) + "\n", encoding="utf-8")
-    sources = tuple(SourceSettings(name, "replay", str(path), "EUR/USD", SLOT) for name in "ab")
+    sources = tuple(ReplaySettings(name, str(path), "EUR/USD", SLOT) for name in "ab")
     return NodePlan(sources, (FeedSettings(0, "EUR/USD", ("a", "b"), max_age_s=2 * SLOT),))
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from feeds.sources.replay import ReplaySource, load_csv
 from feeds.store import Store
 from feeds.types import SECOND, Micros
 from oracle import cli
 from oracle.intake import QUOTES_DIR
+from tests.feeds.sources.hostile import HostileServer
 
 MINUTE = 60
 START = 1_678_500_000 // 86_400 * 86_400
@@ -91,6 +96,45 @@ def test_explain__past_moment__knows_nothing_later(run, config: Path) -> None:
     assert code == 0 and "price 100.09 +/-" in out and out.count("counts") == 3
     code, out, _ = run("explain", "BTC/USD", iso(END), "-c", config)
     assert code == 0 and "c       BTC/USD" in out and "dead: silent for 1500.0 s" in out
+    text = config.read_text()
+    config.write_text(text.replace("[[feeds]]\n", "[[feeds]]\nmin_depth = 5000\n", 1))
+    code, out, _ = run("explain", "BTC/USD", iso(END), "-c", config)
+    assert code == 0 and "thin" not in out and "min_depth 5000 is left out" in out
+
+
+@pytest.fixture
+def adapter() -> Iterator[str]:
+    """The URL of an external adapter that runs beside the command, in a thread of its own."""
+    loop, ready, stop = asyncio.new_event_loop(), queue.Queue[str](), asyncio.Event()
+
+    async def honest(_request: web.Request) -> web.Response:
+        return web.json_response({"result": 20_123.5})
+
+    async def serve() -> None:
+        async with HostileServer(honest) as server:
+            ready.put(server.url)
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield ready.get(timeout=10)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+def test_watch__live_source__shows_its_price_as_it_comes_and_has_no_past(run, tmp_path: Path, adapter: str) -> None:
+    path = tmp_path / "node.toml"
+    source = f'[[sources]]\nname = "far"\nkind = "adapter"\nurl = "{adapter}"\nsymbols = ["BTC/USD"]\nevery_s = 0.05\n'
+    feed = '[[feeds]]\nnumber = 0\nsymbol = "BTC/USD"\nsources = ["far"]\nmax_age_s = 1\n'
+    path.write_text(CONFIG + source + feed)
+    code, out, _ = run("watch", "BTC/USD", "-c", path, "--slots", 4)
+    assert code == 0 and out.count("BTC/USD at ") == 4
+    assert "refused, min_sources" in out and "price 20123.5 +/-" in out and "counts" in out
+    code, out, err = run("watch", "BTC/USD", "-c", path, "--from", iso(START))
+    assert code == 2 and "source far is live and has no past" in err and not out
 
 
 @pytest.mark.parametrize(

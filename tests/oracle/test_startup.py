@@ -3,18 +3,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from feeds.sources.secret import Secret
 from feeds.sources.source import FeedError
 from feeds.store import Store
 from feeds.types import Micros, Quote
 from oracle import startup
-from oracle.config import ChainSettings
+from oracle.config import ChainSettings, HttpSettings
+from oracle.errors import ConfigError
 from oracle.peers import GuardedServer, listen
-from oracle.startup import ClockOff, check_offset, check_quotes, clock_offset_ms
+from oracle.startup import ClockOff, adapter_token, check_offset, check_quotes, clock_offset_ms
+from tests.strategies.nodes import settings
 
 CHAIN = ChainSettings("http://rpc", 5, "0x" + "09" * 20, "0x" + "08" * 20)
 NOW = 1_700_000_000_000
@@ -54,6 +58,24 @@ def test_check_quotes__damaged_file__is_one_line_with_the_folder_and_the_mend(tm
     assert "\n" not in said
     file.unlink()
     check_quotes(tmp_path)
+
+
+def test_adapter_token__reference__is_read_at_the_start_and_must_be_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tmp_path, 0)
+    assert adapter_token(config) is None
+    config = replace(config, http=HttpSettings(adapter_token=Secret("env", "A_BRIDGE_TOKEN")))
+    with pytest.raises(FeedError, match="A_BRIDGE_TOKEN: the variable is not set"):
+        adapter_token(config)
+    monkeypatch.setenv("A_BRIDGE_TOKEN", "hunter2")
+    with pytest.raises(
+        ConfigError, match=r"http\.adapter_token: env:A_BRIDGE_TOKEN holds 7, allowed: at least 16"
+    ) as no:
+        adapter_token(config)
+    assert "hunter2" not in str(no.value)
+    monkeypatch.setenv("A_BRIDGE_TOKEN", "0123456789abcdef")
+    assert adapter_token(config) == "0123456789abcdef"
 
 
 @contextlib.asynccontextmanager

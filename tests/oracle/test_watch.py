@@ -12,13 +12,14 @@ from feeds.sources.replay import ReplaySource
 from feeds.sources.source import FeedError, Source, SourceUnavailable
 from feeds.types import SECOND, Micros, Quote
 from models.bundle import BundleMissing, save
-from oracle.config import FaultSettings, FeedSettings, ModelSettings, QuestionSettings, SourceSettings
+from oracle.config import FaultSettings, FeedSettings, ModelSettings, QuestionSettings
 from oracle.consensus.network import FeedKind, FeedSpec
 from oracle.errors import ConfigError
 from oracle.journal import OwnValue
 from oracle.logbook import Logbook
 from oracle.observe import source_list_hash
 from oracle.service.metrics import Metrics
+from oracle.source_settings import ReplaySettings
 from oracle.sources import load_bundles, open_panel, open_sources
 from oracle.watch import Watch, series_of
 from tests.strategies.bundles import forest, random_walk
@@ -186,7 +187,7 @@ async def test_open_sources__recorded_file__is_read_by_source_and_symbol(tmp_pat
     path = tmp_path / "bars.csv"
     rows = [f"{START + h * HOUR},{s},EUR/USD,1,1,1,{p},1" for h in range(3) for s, p in (("a", 1.1), ("b", 1.2))]
     path.write_text("ts,source,symbol,open,high,low,close,volume\n" + "\n".join(rows))
-    chosen = SourceSettings("mine", "replay", f"{path}#b", "EUR/USD", HOUR)
+    chosen = ReplaySettings("mine", f"{path}#b", "EUR/USD", HOUR)
     (source,) = open_sources([chosen])
     assert [(q.source, q.price) for q in await source.poll(at(9))] == [("mine", 1.2)] * 3
     for wrong in (replace(chosen, data=str(path)), replace(chosen, symbol="A/B"), replace(chosen, data="eurusd:bid")):

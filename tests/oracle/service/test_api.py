@@ -18,9 +18,10 @@ class View:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.reasons: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
 
     def health(self) -> Health:
-        return Health(self.reasons)
+        return Health(self.reasons, self.warnings)
 
     def status(self) -> Json:
         return {"name": "alder", "slot": 3}
@@ -41,7 +42,11 @@ async def test_health__reasons__are_shown_with_503() -> None:
     view = View()
     async with client(view, SystemClock(), Activity()) as http:
         async with http.get("/health") as answer:
-            assert (answer.status, await answer.json()) == (200, {"healthy": True, "reasons": []})
+            assert (answer.status, await answer.json()) == (200, {"healthy": True, "reasons": [], "warnings": []})
+        view.warnings = ("source kraken is dead in BTC/USD: see whether it still quotes",)
+        async with http.get("/health") as answer:
+            body = await answer.json()
+            assert (answer.status, body["healthy"], body["warnings"]) == (200, True, list(view.warnings))
         view.reasons = ("balance: 0 left; fund it",)
         async with http.get("/health") as answer:
             assert (answer.status, (await answer.json())["reasons"]) == (503, ["balance: 0 left; fund it"])
