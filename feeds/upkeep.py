@@ -41,6 +41,9 @@ FAN_IN = 32
 LEVELS = (FAN_IN, FAN_IN**2, FAN_IN**3, MAX_ROWS // 2)
 """Rows below which a file is of each level. One with half of the most that a file may have is full."""
 
+AT_ONCE = 1024
+"""Most files that one merge reads: one that is stopped begins anew, so that it must be short to get on at all."""
+
 _PATIENCE_S = 2.0
 
 
@@ -67,13 +70,14 @@ def compact(root: Root, everything: bool = False) -> Merged:
     with root.upkeep() as alone:
         if not alone:
             return Merged(0, 0, 0)
-        groups = due(root.view().partitions, everything)
-        if not groups:
-            return Merged(0, 0, sweep(root, 0.0))
         sweep(root, 0.0)
-        for group in groups:
-            merge(root, group)
-        return Merged(sum(map(len, groups)), len(groups), sweep(root, _PATIENCE_S))
+        files, made = 0, set[str]()
+        while groups := due(root.view().partitions, everything):
+            for group in groups:
+                names = {partition.name for partition in group}
+                files += len(names - made)
+                made = made - names | {merge(root, group)}
+        return Merged(files, len(made), sweep(root, _PATIENCE_S if files else 0.0))
 
 
 def due(partitions: Iterable[Partition], everything: bool) -> list[list[Partition]]:
@@ -97,11 +101,11 @@ def _level(rows: int) -> int:
 
 
 def _groups(picked: Sequence[Partition]) -> list[list[Partition]]:
-    """Neighbours together while they fit into one file; one alone is left as it is."""
+    """Neighbours together while they fit into one file and one merge; one alone is left as it is."""
     groups: list[list[Partition]] = []
     rows = MAX_ROWS
     for partition in picked:
-        if rows + partition.rows > MAX_ROWS:
+        if rows + partition.rows > MAX_ROWS or len(groups[-1]) == AT_ONCE:
             groups.append([])
             rows = 0
         groups[-1].append(partition)
@@ -109,8 +113,8 @@ def _groups(picked: Sequence[Partition]) -> list[list[Partition]]:
     return [group for group in groups if len(group) > 1]
 
 
-def merge(root: Root, group: Sequence[Partition]) -> None:
-    """Put one file in the place of several. Within `upkeep`. Raises `OSError`, `StoreDamaged`."""
+def merge(root: Root, group: Sequence[Partition]) -> str:
+    """Put one file in the place of several; its name. Within `upkeep`. Raises `OSError`, `StoreDamaged`."""
     columns = joined([read_columns(partition) for partition in group]).first_said().in_order()
     whole, content = encode(columns, group[0].folder, indexed=True)
     old = {partition.name for partition in group}
@@ -119,6 +123,7 @@ def merge(root: Root, group: Sequence[Partition]) -> None:
             old.update(read_replaces(Path(partition.replaces)))
     write_replaces(whole, sorted(old - {whole.name}))
     root.put(whole, content)
+    return whole.name
 
 
 def sweep(root: Root, patience_s: float) -> int:
