@@ -185,41 +185,6 @@ def test_compact__merged_again_before_the_first_files_went__none_comes_back(tmp_
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
 
 
-def test_compact__more_files_than_one_merge_reads__in_short_merges_to_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(upkeep, "AT_ONCE", 3)
-    read, merge = [], upkeep.merge
-    monkeypatch.setattr(upkeep, "merge", lambda root, group: read.append(len(group)) or merge(root, group))
-    store = Store(tmp_path)
-    for known in range(20):
-        store.append([quote(known)])
-    assert store.compact(everything=True) == (20, 1, 0)
-    assert max(read) == 3
-    assert stored(tmp_path)[0] == 20 and len(stored(tmp_path)[1]) == 1
-
-
-def test_compact__stopped_at_every_third_merge__gets_on_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(upkeep, "AT_ONCE", 3)
-    merge, merges = upkeep.merge, iter(range(1000))
-
-    def stopped(root, group):
-        if next(merges) % 3 == 2:
-            raise KeyboardInterrupt
-        return merge(root, group)
-
-    monkeypatch.setattr(upkeep, "merge", stopped)
-    store, runs = Store(tmp_path), 0
-    for known in range(20):
-        store.append([quote(known)])
-    while len(stored(tmp_path)[1]) > 1:
-        runs += 1
-        assert runs < 10, "it begins anew each time and never gets on"
-        try:
-            store.compact(everything=True)
-        except KeyboardInterrupt:
-            continue
-    assert runs > 1 and to_quotes(store.as_of(LATER)) == [quote(known) for known in range(20)]
-
-
 def test_compact__same_appended_again_before_and_after_the_sweep__told_once(tmp_path, monkeypatch):
     monkeypatch.setattr(upkeep, "_PATIENCE_S", 0.0)
     store = Store(tmp_path)
