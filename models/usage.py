@@ -21,11 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from feeds.sources.source import MalformedAnswer
+from feeds.sources.strict_json import parse_json
 from models.bundle import Bundle
 
 FORMAT = "dodona.usage.v1"
 MAX_LINE = 64 << 10
 """Most bytes of one run's line."""
+MAX_BOOK = 1 << 30
+"""Most bytes of a book: a longer one is refused before it fills the memory."""
 MAX_USES = 16
 """Most data sets of one run: as many as a bundle's manifest names."""
 NOBODY = "0x" + "00" * 20
@@ -223,13 +227,16 @@ class UsageLog:
     def _lines(self) -> tuple[list[bytes], bytes]:
         """Whole lines, and what a crash may have left behind them."""
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BOOK + 1)
         except FileNotFoundError:
             return [], b""
         except OSError as error:
             raise UsageError(
                 f"{self.path}: cannot read the book of usage ({error.strerror}); check the path"
             ) from error
+        if len(data) > MAX_BOOK:
+            raise UsageError(f"{self.path}: more than {MAX_BOOK} bytes; begin another book")
         *whole, tail = data.split(b"\n")
         return whole, tail
 
@@ -287,8 +294,8 @@ def parse_line(line: bytes) -> tuple[Run, str]:
     if len(line) >= MAX_LINE:
         raise BadUse("line", len(line), f"under {MAX_LINE} bytes")
     try:
-        raw = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        raw = parse_json("book", line)
+    except MalformedAnswer as error:
         raise BadUse("line", line[:60], "one JSON object") from error
     fields = _fields("line", raw, {"format", "run", "bundle", "uses", "previous"})
     if fields["format"] != FORMAT:

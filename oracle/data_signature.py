@@ -54,6 +54,13 @@ def signing_digest(manifest: Manifest) -> bytes:
 def sign(manifest: Manifest, key: HotKey) -> Manifest:
     """The manifest with the provider's signature. Raises `WrongProvider` if it names another address."""
     mine = "0x" + key.address.hex()
+    if manifest.provider == NOBODY:
+        raise WrongProvider(
+            f"manifest {manifest.name}: it names no provider; pack the data again with --keystore, or with "
+            f"--provider {mine} to sign it afterwards",
+            given=mine,
+            limit=NOBODY,
+        )
     if manifest.provider != mine:
         raise WrongProvider(
             f"manifest {manifest.name}: its provider is {manifest.provider}, the key is of {mine}; "

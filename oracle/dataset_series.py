@@ -22,7 +22,8 @@ from feeds.poisoning.panel import bar_width
 from feeds.series import CloseSeries, close_series
 from feeds.sources.source import QuoteGate
 from feeds.types import SECOND, Micros, Quote
-from models.usage import Use
+from models.usage import NOBODY, Use
+from oracle.data_signature import standing
 from oracle.recorded import DataUnfit
 
 
@@ -42,11 +43,16 @@ def is_packed(path: Path) -> bool:
 def load_set(folder: Path, symbol: str, width: int, until: Micros) -> SetSeries:
     """Closes of `symbol` every `width` seconds from the rows of a data set that were known before `until`.
 
-    A row is known when the set's point-in-time column says; without one, when its bar had closed. Raises DataUnfit,
-    FeedError (also for a chunk that is not the one under the root).
+    A row is known when the set's point-in-time column says; without one, when its bar had closed. Its use is the
+    provider's only if the provider signed: a name in a manifest is anybody's word. Raises DataUnfit (also for a wrong
+    signature), FeedError (also for a chunk that is not the one under the root).
     """
     packed = DataSet(folder)
     about = packed.manifest
+    verdict, told = standing(about)
+    if verdict == "forged":
+        raise DataUnfit(f"{folder}: {told}; take its manifest from the provider again")
+    provider = about.provider if verdict == "signed" else NOBODY
     price, bar = _shape(packed, folder, symbol, width)
     quotes, chunks = list[Quote](), list[int]()
     for number in range(about.chunks):
@@ -57,7 +63,7 @@ def load_set(folder: Path, symbol: str, width: int, until: Micros) -> SetSeries:
     if not quotes:
         raise DataUnfit(f"{folder}: holds no row of {symbol} known by then; name another symbol or a later time")
     span = min(quote.ts for quote in quotes) - bar, max(quote.ts for quote in quotes) - bar
-    use = Use(about.root, about.provider, (chunks[0], chunks[-1] + 1), len(quotes), 1, span)
+    use = Use(about.root, provider, (chunks[0], chunks[-1] + 1), len(quotes), 1, span)
     return SetSeries(close_series(quotes, symbol, width * SECOND), use)
 
 

@@ -39,7 +39,8 @@ class Intake:
     """The quotes of one node on their way from the sources to its windows and panels.
 
     `span`: microseconds after which a statement is too old to matter to anything that reads it (see `Watch`); for so
-    long it is remembered, and so long is the memory bounded by what the sources say.
+    long it is remembered, and so long is the memory bounded by what the sources say. One that is dated further ahead
+    than that is not remembered at all: it would be for ever, and told twice it says nothing new.
     """
 
     def __init__(self, span: int) -> None:
@@ -64,7 +65,7 @@ class Intake:
         self._until = dict(zip(zip(stored["source"], stored["symbol"], strict=True), map(Micros, known), strict=True))
         self._stored = max(self._until.values(), default=Micros(0))
         recent = to_quotes(self.store.dated_after(now, Micros(max(0, now - self._span))))
-        self._said = {_statement(quote): None for quote in recent}
+        self._said = {_statement(quote): None for quote in recent if quote.ts - quote.known_at <= self._span}
         return int(stored["quotes"].sum())
 
     @property
@@ -81,7 +82,8 @@ class Intake:
                 continue
             statement = _statement(quote)
             if statement not in self._said:
-                self._said[statement] = None
+                if quote.ts - quote.known_at <= self._span:
+                    self._said[statement] = None
                 past = max(self._looked, 0 if until is None else self._stored)
                 late = quote.known_at <= past
                 taken.append(replace(quote, known_at=Micros(max(now, past + 1))) if late else quote)

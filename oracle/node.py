@@ -285,6 +285,8 @@ class Node:
             book |= await self._chain.endpoints(epoch.config)
         book.pop(self._key.address, None)
         self.outbox.set_endpoints(book)
+        if (active := self._epochs.active()) and (slot := self._epochs.slot) is not None:
+            self._judge(active, slot)  # at a start the slot was entered before anybody's endpoint was read
         balance = await self._chain.balance()
         self.metrics.balance.set(balance)
         need = GAS_OF_A_TRANSMIT * self.config.chain.max_fee_gwei * 10**9

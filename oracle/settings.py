@@ -211,12 +211,12 @@ class Table:
             yield Table(self.file, f"{self.key(key)}[{index}]", item)
 
     def finish(self) -> None:
-        """Raise SettingError for the first key that no getter asked for."""
-        for key, value in self._values.items():
+        """Raise SettingError for the first key that no getter asked for; its value may be a secret and is not shown."""
+        for key in self._values:
             if key not in self._asked:
                 near = difflib.get_close_matches(key, self._asked, n=1)
                 mend = f"Did you mean `{near[0]}`?" if near else "Remove it."
-                raise self.fail(key, value, "known keys: " + ", ".join(sorted(self._asked)), mend)
+                raise self.fail(key, "(hidden)", "known keys: " + ", ".join(sorted(set(self._asked))), mend)
 
 
 def write_table(heading: str, values: Mapping[str, object]) -> str:

@@ -48,6 +48,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_WORDS = re.compile(r"(bearer|basic|token|digest)\s", re.IGNORECASE)
+_QUERY = re.compile(r"[?&;]([^=&;]+)=([^&;{}]{8,})")
+"""A name in a URL's query and what was written there, if that is as long as a key."""
 _REFERENCE = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31} )?(env|file):")
 _WORDS: dict[Any, str] = {
     str: "a text",
@@ -56,6 +58,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     Secret: "env:NAME or file:PATH",
 }
+_REFER_URL = "Write the whole URL as env:NAME or file:PATH; of a json source the key alone, under [sources.query]."
 _REFER = "Put it into the environment or a file of its own and write env:NAME or file:PATH here."
 
 
@@ -183,8 +186,7 @@ def _record(table: Table, record: type, also: tuple[str, ...] = ()) -> Any:
     except BadRule as error:
         key = error.field.rpartition(": ")[2].split()[-1]
         key = key if key in hints else next((name for name in hints if name in error.field.split()), key)
-        given = "(hidden)" if _SECRET_NAME.fullmatch(key) else error.given
-        raise table.fail(key, given, error.limit) from error
+        raise table.fail(key, _hidden(key, error.given), error.limit) from None
 
 
 def _value(table: Table, key: str, hint: Any, given: object) -> Any:
@@ -194,7 +196,7 @@ def _value(table: Table, key: str, hint: Any, given: object) -> Any:
         return _choice(table, key, hint, given)
     if origin is tuple:
         if not isinstance(given, list):
-            raise table.fail(key, given, f"a list, each {_wanted(inner[0])}")
+            raise table.fail(key, _hidden(key, given), f"a list, each {_wanted(inner[0])}")
         return tuple(_value(table, key, inner[0], item) for item in given)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _mapping(table, key, inner[1], given)
@@ -212,31 +214,38 @@ def _value(table: Table, key: str, hint: Any, given: object) -> Any:
         raise LocalFault(f"{table.key(key)}: a setting of type {hint} cannot be read from TOML")
     if type(given) is not hint:
         raise table.fail(key, _hidden(key, given), _wanted(hint))
+    if (
+        isinstance(given, str)
+        and key.endswith("url")
+        and any(_SECRET_NAME.fullmatch(n) for n, _ in _QUERY.findall(given))
+    ):
+        raise table.fail(key, "(hidden)", "a URL without the secret itself", _REFER_URL)
     return given
 
 
 def _choice(table: Table, key: str, hint: Any, given: object) -> Any:
     """A union: a reference is a Secret where one may be, else the first member of the given value's own type."""
     members = get_args(hint)
+    hidden = "(hidden)" if Secret in members and not isinstance(given, str) else _hidden(key, given)
     if Secret in members and isinstance(given, str) and (_REFERENCE.match(given) or str not in members):
         return parse_secret(table, key, given)
     plain = [member for member in members if member not in (Secret, type(None))]
-    for member in plain:
-        if member is type(given):
-            return given
-    if len(plain) != 1:
-        if float in plain and type(given) is int:
-            return float(given)
-        raise table.fail(key, _hidden(key, given), _wanted(hint))
-    return _value(table, key, plain[0], given)
+    fit = [member for member in plain if member is type(given)]
+    if not fit and float in plain and type(given) is int:
+        return float(given)
+    if not fit and (len(plain) != 1 or plain[0] in _WORDS):
+        raise table.fail(key, hidden, _wanted(hint))
+    return _value(table, key, (fit or plain)[0], given)
 
 
 def _mapping(table: Table, key: str, hint: Any, given: object) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise table.fail(key, given, f"a table, each value {_wanted(hint)}")
+        raise table.fail(key, "(hidden)", f"a table, each value {_wanted(hint)}")
     inner = Table(table.file, table.key(key), given)
     found, sent = {}, Secret in get_args(hint) or key == "data"
     for name, item in given.items():
+        if sent and type(item) not in (str, int, float, bool):
+            raise inner.fail(name, "(hidden)", _wanted(hint))
         value = _value(inner, name, hint, item)
         if sent and isinstance(value, str) and (_SECRET_NAME.fullmatch(name) or _SECRET_WORDS.match(value)):
             raise inner.fail(name, "(hidden)", "a reference, never the secret itself", _REFER)
@@ -257,7 +266,11 @@ def parse_secret(table: Table, key: str, given: object) -> Secret:
 
 
 def _hidden(key: str, given: object) -> object:
-    return "(hidden)" if _SECRET_NAME.fullmatch(key) and isinstance(given, str) else given
+    """What an error may show of the value: of a URL its host, for a key can be in all the rest."""
+    url = key.endswith("url")
+    if _SECRET_NAME.fullmatch(key) or (url and not isinstance(given, str)):
+        return "(hidden)"
+    return re.sub(r"(://[^/?#]*[/?#]).+", r"\1...", given, flags=re.DOTALL) if url and isinstance(given, str) else given
 
 
 def _wanted(hint: Any) -> str:

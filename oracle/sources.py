@@ -96,14 +96,19 @@ async def try_sources(sources: Sequence[Source], patience_s: float = TRIAL_S) ->
 async def _try(source: Source, patience_s: float) -> Trial:
     if not isinstance(source, Live):
         return Trial(source.name, live=False)
+    asked = asyncio.create_task(_first(source.origin), name=f"trial of {source.name}")
     try:
-        async with asyncio.timeout(patience_s):
-            quotes = await _first(source.origin)
-    except TimeoutError:
-        return Trial(source.name, live=True, fault=f"no answer within {patience_s:g} s")
-    except FeedError as error:
-        return Trial(source.name, live=True, fault=str(error))
-    refusal = source.origin.gate.last_refusal
+        await asyncio.wait([asked], timeout=patience_s)
+        if not asked.done():
+            return Trial(source.name, live=True, fault=f"no answer within {patience_s:g} s")
+    finally:
+        asked.cancel()
+        await asyncio.wait([asked])
+    error = None if asked.cancelled() else asked.exception()
+    if asked.cancelled() or error is not None:
+        fault = error if isinstance(error, FeedError) else source.defect(asked)
+        return Trial(source.name, live=True, fault=str(fault))
+    quotes, refusal = asked.result(), source.origin.gate.last_refusal
     if not quotes and refusal is not None:
         return Trial(source.name, live=True, fault=str(refusal))
     return Trial(source.name, live=True, quotes=tuple(quotes))

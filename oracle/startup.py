@@ -160,8 +160,8 @@ async def _offset(session: aiohttp.ClientSession, url: str) -> float | None:
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
         return None
     after = time.time_ns()
-    if type(theirs) is not int or not 0 <= theirs < 2**53:
-        return None
+    if type(theirs) is not int or not 0 <= theirs < 2**53 or after - before > MAX_OFFSET_MS * 10**6:
+        return None  # of so slow an answer half the way back is a guess beyond what can be judged
     return (before + after) / 2e6 - theirs
 
 

@@ -1,19 +1,21 @@
 """JSON of one form only: what a hash or a signature is over, read strictly.
 
-Why this file exists: two texts that mean the same must not have two hashes, and a parser that overlooks a doubled key
-can be told two things. The form is that of RFC 8785 for the values used here: keys ascending, no spaces, UTF-8,
-integers (there is no float in a manifest or a proof). Never in it: what the fields mean.
+Why this file exists: two texts that mean the same must not have two hashes. The form is that of RFC 8785 for the values
+used here: keys ascending, no spaces, UTF-8, integers (there is no float in a manifest or a proof). Never in it: a
+parser (that is `feeds.sources.strict_json`, for all that comes from strangers), what the fields mean.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from typing import Any, NoReturn
+from typing import Any
+
+from feeds.sources.source import MalformedAnswer
+from feeds.sources.strict_json import parse_json, too_deep, too_many
 
 MAX_DEPTH = 8
-MAX_NODES = 10_000
-"""Most lists and objects in one value."""
+MAX_VALUES = 100_000
+"""Most values in one text; the largest list of parts of a data set takes 82,000."""
 MAX_INTEGER = 2**63 - 1
 
 
@@ -26,52 +28,29 @@ def parse_canonical(data: bytes, limit: int) -> Any:
     """The value of canonical bytes. Raises `ValueError` with a reason of one line for anything else.
 
     `limit`: most bytes. Refused: another form of the same value, a doubled key, a float, a number beyond 64 bits,
-    nesting beyond 8, more than 10,000 lists and objects.
+    nesting beyond 8, more than 100,000 values.
     """
     if len(data) > limit:
         raise ValueError(f"{len(data)} bytes, at most {limit}")
-    _check_nesting(data)
+    if too_many(data, MAX_VALUES) or too_deep(data, MAX_DEPTH):
+        raise ValueError(f"nested deeper than {MAX_DEPTH}, or more than {MAX_VALUES} values")
     try:
-        found = json.loads(
-            data.decode(), object_pairs_hook=_once, parse_float=_refuse, parse_constant=_refuse, parse_int=_integer
-        )
-        if canonical(found) != data:
-            raise ValueError("not in canonical form (keys ascending, no spaces)")
-    except UnicodeError as error:
-        raise ValueError("not UTF-8 text") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at byte {error.pos})") from error
+        found = parse_json("file", data)
+    except MalformedAnswer as error:
+        raise ValueError(f"{error.given}, must be {error.limit}") from error
+    _check_numbers(found)
+    if canonical(found) != data:
+        raise ValueError("not in canonical form (keys ascending, no spaces)")
     return found
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
-    return found
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text[:20]} is no integer")
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-        raise ValueError(f"{text[:20]}... is beyond 64 bits")
-    return int(text)
-
-
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
-
-
-def _check_nesting(data: bytes) -> None:
-    """Before any parser recurses: how deep it goes is the interpreter's setting, and beyond it the process dies."""
-    depth = nodes = 0
-    for token in _TOKEN.finditer(data):
-        first = data[token.start()]
-        if first in b"[{":
-            depth, nodes = depth + 1, nodes + 1
-        elif first in b"]}":
-            depth -= 1
-        if depth > MAX_DEPTH or nodes > MAX_NODES:
-            raise ValueError(f"nested deeper than {MAX_DEPTH}, or more than {MAX_NODES} lists and objects")
+def _check_numbers(value: object) -> None:
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+        elif isinstance(item, float) or (isinstance(item, int) and abs(item) > MAX_INTEGER):
+            raise ValueError(f"{str(item)[:20]} is no integer of 64 bits")

@@ -19,6 +19,7 @@ from feeds.dataset.canonical import canonical, parse_canonical
 from feeds.dataset.encoding import MAX_COLUMNS, Schema, schema_of
 from feeds.dataset.errors import MalformedManifest
 from feeds.dataset.merkle import MAX_CHUNKS
+from feeds.dataset.open_file import open_regular
 from feeds.sources.source import LATEST, MissingData
 
 FORMAT = "dodona.dataset.v1"
@@ -189,6 +190,12 @@ class Manifest:
 
 
 _PATTERNS = {"name": _NAME, "version": _VERSION, "provider": _ADDRESS, "root": _HASH, "content": _HASH}
+_WORDS = {
+    _NAME: "1 to 128 letters, digits, dots, dashes and _, the first and the last a letter or digit",
+    _VERSION: "1 to 32 letters, digits, dots, dashes and +, the first a letter or digit",
+    _ADDRESS: "0x and 40 hex digits in lower case", _HASH: "0x and 64 hex digits in lower case",
+    _SIGNATURE: "0x and 128 hex digits in lower case",
+}  # fmt: skip
 _FIELDS = {field.name for field in fields(Manifest)} | {"format"}
 
 
@@ -210,10 +217,14 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file. Raises `MissingData` if it cannot be read, `MalformedManifest`."""
+    """The manifest in a file. Raises `MissingData` if it cannot be read, `UnsupportedData` for a link, a pipe or a
+    device, `MalformedManifest`.
+    """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return parse_manifest(file.read(MAX_MANIFEST + 2))
+    except MissingData as error:
+        raise MissingData(path.name, error.where, "name a packed data set") from error
     except OSError as error:
         raise MissingData(path.name, f"{path.parent} ({error.strerror})", "name a packed data set") from error
 
@@ -265,7 +276,7 @@ def _texts(rows: list[list[Any]]) -> list[list[str]]:
 
 def _text(field: str, given: object, pattern: re.Pattern[str]) -> None:
     if not isinstance(given, str) or not pattern.fullmatch(given):
-        raise MalformedManifest(field, given, f"a text like {pattern.pattern}")
+        raise MalformedManifest(field, given, _WORDS[pattern])
 
 
 def _prose(field: str, given: object, most: int, least: int = 1) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from feeds.dataset import csv_rows
 from feeds.dataset.encoding import MAX_CELL, Kind, Schema, schema_of
-from feeds.dataset.errors import UnsupportedData
+from feeds.dataset.errors import MalformedManifest, UnsupportedData, shown
 from feeds.dataset.inflate import MAGIC as GZIP
 from feeds.dataset.inflate import Inflated
 from feeds.sources.source import LATEST, MalformedFile, MissingData
@@ -51,16 +51,23 @@ class Rows:
         self.format = format_of(path)
         if self.format == "store":
             self.schema = schema_of(_STORE)
-        elif self.format == "parquet":
-            with self._parquet() as file:
-                self.schema = _parquet_schema(file, self.name)
         else:
-            self.schema = csv_rows.infer(self._text, self.name) if schema is None else schema
+            try:
+                self.schema = self._look(schema)
+            except MalformedManifest as error:
+                reason = f"{error.field.removeprefix('schema: ')} is {shown(error.given)}, must be {error.limit}"
+                raise UnsupportedData(self.name, reason, "rename its columns, or leave some out") from error
         if schema is not None:
             if not _fits(self.schema, schema):
                 reason = f"its columns are not those of the manifest: {differ(self.schema, schema)}"
                 raise MalformedFile(self.name, reason)
             self.schema = schema
+
+    def _look(self, schema: Schema | None) -> Schema:
+        if self.format == "parquet":
+            with self._parquet() as file:
+                return _parquet_schema(file, self.name)
+        return csv_rows.infer(self._text, self.name) if schema is None else schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as batches of `schema.arrow`, texts possibly as dictionaries. Raises as the constructor does."""
@@ -117,7 +124,9 @@ def format_of(path: Path) -> str:
         months = [entry for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
         if any(len(entry.name) == 7 and entry.name[4] == "-" for entry in months):
             return "store"
-        raise UnsupportedData(path.name, "a folder that is no store of quotes", "name files, or a packed data set")
+        raise UnsupportedData(
+            path.name or str(path), "a folder that is no store of quotes", "name files, or a packed data set"
+        )
     with open_regular(path) as file:
         head = file.read(16)
     if head.startswith(PARQUET):

@@ -97,14 +97,16 @@ def times_of(rows: pa.RecordBatch, column: TimeColumn) -> np.ndarray[Any, np.dty
     """A time column in microseconds, its delay added. Raises `MalformedFile` for a cell that is no time."""
     array = rows.column(column.column)
     if array.null_count:
-        raise MalformedFile(column.column, "a row has no time there", "fill it, or name no such column")
+        raise MalformedFile(f"column {column.column}", "a row has no time there", "fill it, or name no such column")
     whole = array.cast(pa.int64()).to_numpy(zero_copy_only=False)
     low, high = -(2**62) // 10**6, 2**62 // 10**6
     if column.unit != "us" and column.unit != "ns" and len(whole) and not (low < whole.min() and whole.max() < high):
-        raise MalformedFile(column.column, f"a time that is not in {column.unit}", "keep one unit")
+        raise MalformedFile(f"column {column.column}", f"a time that is not in {column.unit}", "keep one unit")
     micros = -(-whole // 1000) if column.unit == "ns" else whole * PER_UNIT[column.unit]
     if len(micros) and not (micros.min() >= 0 and micros.max() < LATEST - column.delay):
-        raise MalformedFile(column.column, f"a time that is not in {column.unit}, of 1970 to 2099", "keep one unit")
+        raise MalformedFile(
+            f"column {column.column}", f"a time that is not in {column.unit}, of 1970 to 2099", "keep one unit"
+        )
     found: np.ndarray[Any, np.dtype[np.int64]] = micros + column.delay
     return found
 
@@ -126,12 +128,14 @@ def time_column(name: str, first: pa.RecordBatch, delay: int = 0) -> TimeColumn:
     if pa.types.is_timestamp(array.type):
         return TimeColumn(name, "us", delay)
     if not pa.types.is_integer(array.type) or array.null_count == len(array):
-        raise MalformedFile(name, "no column of times", "name a column of whole numbers or times")
-    size = abs(int(array.drop_null()[0].as_py()))
+        raise MalformedFile(f"column {name}", "holds no times", "name a column of whole numbers or times")
+    size = int(array.drop_null()[0].as_py())
     for unit, least in (("s", 10**9), ("ms", 10**12), ("us", 10**15), ("ns", 10**18)):
         if least <= size < 4_102_444_800 * least // 10**9:
             return TimeColumn(name, unit, delay)  # type: ignore[arg-type]
-    raise MalformedFile(name, f"{size} is no time in s, ms, us or ns", "name a column of times of 2001 to 2099")
+    raise MalformedFile(
+        f"column {name}", f"{size} is no time in s, ms, us or ns", "name a column of times of 2001 to 2099"
+    )
 
 
 class Tally:

@@ -10,7 +10,6 @@ can write the data, so it saves time and proves nothing.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +17,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feeds.dataset.canonical import parse_canonical
+from feeds.dataset.canonical import canonical, parse_canonical
 from feeds.dataset.errors import UnsupportedData, WrongRows
 from feeds.dataset.manifest import Manifest
-from feeds.dataset.open_file import Rows
+from feeds.dataset.open_file import Rows, open_regular
 from feeds.dataset.pack import PART_CHUNKS, About, Tally, part_name, rechunked
 from feeds.dataset.read import DataSet, Part
+from feeds.partitions import write_whole
 from feeds.sources.source import MalformedFile, MissingData
 
 MAX_NOTE = 16 << 20
@@ -178,9 +178,9 @@ def _mark(path: Path) -> list[int] | None:
 def read_note(path: Path, manifest: Manifest) -> dict[str, list[int]]:
     """What an earlier check kept of the same manifest; nothing if the note is not there, damaged or of another."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = parse_canonical(file.read(MAX_NOTE + 1), MAX_NOTE)
-    except (OSError, ValueError):  # only a memory: without it all is checked again
+    except (OSError, ValueError, MissingData, UnsupportedData):  # only a memory: without it all is checked again
         return {}
     if not isinstance(found, dict) or found.get("manifest") != manifest.digest.hex():
         return {}
@@ -189,8 +189,8 @@ def read_note(path: Path, manifest: Manifest) -> dict[str, list[int]]:
 
 
 def _write_note(path: Path, manifest: Manifest, parts: dict[str, list[int]]) -> None:
-    text = json.dumps({"manifest": manifest.digest.hex(), "parts": parts}, sort_keys=True, separators=(",", ":"))
-    path.write_text(text, encoding="utf-8")
+    """Put there by renaming: where a stranger's folder has a link of that name, it is not followed."""
+    write_whole(path, canonical({"manifest": manifest.digest.hex(), "parts": parts}))
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -143,11 +143,13 @@ class EventBook:
     def accept_terms(self, source: str, question: str, now: Micros) -> bool:
         """An operator has read the terms seen last of a source's market and stands by it that they ask the question.
 
-        Whether that changed anything. Raises `MalformedFact` if none were seen, `LogDamaged`.
+        Whether that changed anything. Raises `BadRule` if none were seen, `LogDamaged`.
         """
         last = self.log.last_rules(source, question)
         if last is None:
-            raise MalformedFact(source, "terms", None, "seen before they can be accepted")
+            asked = sorted({seen.source for seen in self.log.rules(question)})
+            known = f"one of {', '.join(asked)}" if asked else "one whose terms were seen: collect first"
+            raise BadRule("source whose terms to accept", source, known)
         return self.log.see(replace(last, known_at=now, accepted=True))
 
     def standing(self, question: str, now: Micros, rule: StandingRule = DEFAULT_RULE) -> Standing:

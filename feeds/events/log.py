@@ -29,8 +29,16 @@ from typing import Any, NamedTuple
 
 from feeds.events.question import Question, check_fact, encode, question_id, question_of
 from feeds.partitions import sync_folder
-from feeds.sources.source import EARLIEST, LATEST, MAX_NAME, LogDamaged, MalformedFact, MalformedQuestion
-from feeds.sources.strict_json import too_deep
+from feeds.sources.source import (
+    EARLIEST,
+    LATEST,
+    MAX_NAME,
+    LogDamaged,
+    MalformedAnswer,
+    MalformedFact,
+    MalformedQuestion,
+)
+from feeds.sources.strict_json import parse_json
 from feeds.types import Evidence, Fact, Micros
 
 MAX_LINE = 1 << 18
@@ -206,7 +214,7 @@ class EventLog:
         if len(line) > MAX_LINE or self._size + len(line) > MAX_LOG:
             raise LogDamaged(path, f"a record of {len(line)} bytes does not fit", "shorten it, or begin another log")
         try:
-            if os.fstat(self._handle).st_size != self._size:
+            if os.fstat(self._handle).st_size != self._size or not _is_at(self._handle, self.path):
                 raise LogDamaged(path, "somebody else has written to it", "find out who, then restore it from a copy")
             self._write(line)
         except OSError as error:
@@ -224,6 +232,14 @@ class EventLog:
         except OSError:
             os.ftruncate(self._handle, self._size)
             raise
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one at `path`, where the next reader looks."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(path: Path) -> int:
@@ -290,10 +306,8 @@ def _values(record: Record) -> dict[str, Any]:
 
 def _record(body: bytes, asked: dict[str, Question], path: str, where: str) -> Record:
     """The record of a line whose hash fits; whoever forged a chain still gets in only what could have been written."""
-    if too_deep(body):
-        raise LogDamaged(path, f"{where} holds no record (nested too deeply)")
     try:
-        record = _parsed(json.loads(body))
+        record = _parsed(parse_json("log", body))
         if isinstance(record, Fact):
             check_fact(record, asked[record.question])
         elif isinstance(record, RulesSeen):
@@ -301,7 +315,15 @@ def _record(body: bytes, asked: dict[str, Question], path: str, where: str) -> R
             asked[record.question]
         if _line(_START, record)[65:-1] != body:
             raise ValueError("it is not in canonical form")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MalformedFact, MalformedQuestion) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        MalformedAnswer,
+        MalformedFact,
+        MalformedQuestion,
+    ) as error:
         reason = "".join(c if c.isprintable() else " " for c in str(error))[:200]
         raise LogDamaged(path, f"{where} holds no record ({reason})") from error
     return record

@@ -32,12 +32,13 @@ from feeds.sources.source import (
     EARLIEST,
     LATEST,
     MAX_NAME,
+    MalformedAnswer,
     MalformedFact,
     MalformedFile,
     MalformedQuestion,
     PrematureFact,
 )
-from feeds.sources.strict_json import too_deep
+from feeds.sources.strict_json import parse_json
 from feeds.types import ANNULLED, SECOND, SPLIT, UNDECIDED, Evidence, Fact, Micros
 
 PREFIX = b"dodona question 1\n"
@@ -207,11 +208,9 @@ def question_of(values: object) -> Question:
 
 def decode(data: bytes) -> Question:
     """The question of a canonical form; any other form of it is refused. Raises `MalformedQuestion`."""
-    if too_deep(data):
-        raise MalformedQuestion("form", data[:60], "the canonical JSON of a question")
     try:
-        question = question_of(json.loads(data))
-    except (ValueError, RecursionError) as error:
+        question = question_of(parse_json("question", data))
+    except MalformedAnswer as error:
         raise MalformedQuestion("form", data[:60], "the canonical JSON of a question") from error
     if encode(question) != data:
         raise MalformedQuestion("form", data[:60], "canonical: sorted keys, no blanks, ASCII")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from feeds.quality.findings import Bools, Finding, Floats, Ints, Severity, moment, places, runs_of
+from feeds.quality.findings import Bools, Finding, Floats, Ints, Severity, counted, moment, places, runs_of
 from feeds.quality.motion import BASIS, still
 from feeds.quality.order import SLOTS
 from feeds.quality.table import Series
@@ -102,7 +102,7 @@ def check_disagreement(panel: Panel, where: str, deviation: Floats) -> Iterator[
     far = int((np.abs(np.nan_to_num(deviation)) > 3 * DISAGREE_BPS).sum())
     others = "the other source" if len(panel.sources) == 2 else "the median"
     what = (
-        f"{apart.sum()} slots ({share:.2%}) over {DISAGREE_BPS:.0f} bps from {others}, {far} over "
+        f"{counted(apart.sum(), 'slot')} ({share:.2%}) over {DISAGREE_BPS:.0f} bps from {others}, {far} over "
         f"{3 * DISAGREE_BPS:.0f}; the worst {deviation[worst]:+.0f} bps at {moment(panel.ts[worst])}"
     )
     span = int(panel.ts[apart][0]), int(panel.ts[apart][-1])
@@ -121,7 +121,7 @@ def check_drifting(panel: Panel, where: str, deviation: Floats, others: Ints) ->
     lengths = panel.ts[ends - 1] - panel.ts[starts] + panel.step
     worst = int(np.argmax(np.where(off, np.abs(np.nan_to_num(rolling)), 0)))
     what = (
-        f"{off.sum()} slots in {len(starts)} runs over {DRIFT_BPS:.0f} bps to one side, "
+        f"{counted(off.sum(), 'slot')} in {counted(len(starts), 'run')} over {DRIFT_BPS:.0f} bps to one side, "
         f"up to {rolling[worst]:+.0f} bps: {places(panel.ts[starts], lengths)}"
     )
     span = int(panel.ts[starts[0]]), int(panel.ts[ends[-1] - 1])
@@ -208,7 +208,8 @@ def _frozen(one: Series, others: Sequence[Series]) -> Iterator[Finding]:
         times = np.array([start for start, _, _ in found])
         lengths = np.array([end - start for start, end, _ in found])
         most = max(move for _, _, move in found)
-        what = f"{len(found)} times still and without volume while the others moved, up to {most * BASIS:.0f} bps: "
+        what = f"{counted(len(found), 'time')} still and without volume while the others moved, "
+        what += f"up to {most * BASIS:.0f} bps: "
         mend = "leave it out there: an old price is no price"
         span = int(times[0]), max(end for _, end, _ in found)
         share = lengths.sum() / max(int(one.ts[-1] - one.ts[0]), 1)

@@ -17,6 +17,8 @@ from feeds.types import SECOND
 
 Severity = Literal["error", "warning", "info"]
 ORDER: tuple[Severity, ...] = ("error", "warning", "info")
+NOUN: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
+"""What one finding of a severity is called where they are counted."""
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -76,6 +78,15 @@ def places(starts: Sequence[int] | Ints, lengths: Sequence[int] | Ints | None = 
         for i in list(order)[:most]
     ]
     return ", ".join(words) + (f" and {len(starts) - most} more" if len(starts) > most else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, one or several.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def runs_of(mask: Bools) -> tuple[Ints, Ints]:

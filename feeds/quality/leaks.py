@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from feeds.dataset.pack import times_of
-from feeds.quality.findings import Bools, Finding, Floats, Ints, duration, moment, places
+from feeds.quality.findings import Bools, Finding, Floats, Ints, counted, duration, moment, places
 from feeds.quality.table import Series, Table
 from feeds.store import Store
 from feeds.types import Micros
@@ -201,7 +201,7 @@ def check_stale_rounds(table: Table, series: Sequence[Series]) -> Iterator[Findi
             return
         if stale.any():
             times = one.ts[stale]
-            what = f"{stale.sum()} rounds carry the answer of an earlier one: {places(times)}"
+            what = f"{counted(stale.sum(), 'round')} with the answer of an earlier one: {places(times)}"
             mend = "their price is as old as that round: leave them out"
             span = int(times[0]), int(times[-1])
             yield Finding("stale answer", "warning", one.where, what, mend, int(stale.sum()), span)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
-from feeds.quality.findings import Bools, Finding, Floats, Severity, moment, places, runs_of
+from feeds.quality.findings import Bools, Finding, Floats, Severity, counted, moment, places, runs_of
 from feeds.quality.order import SLOTS
 from feeds.quality.table import Series
 from feeds.types import SECOND
@@ -83,9 +83,9 @@ def check_flat(series: Series) -> Iterator[Finding]:
         return
     times, spans = series.ts[starts[long] - 1], series.ts[ends[long] - 1] - series.ts[starts[long] - 1]
     severity: Severity = "warning" if series.has_volume else "info"
+    idle = " and volume" if series.has_volume else ""
     yield Finding(
-        "flat", severity, series.where,
-        f"{long.sum()} runs without change{' and volume' if series.has_volume else ''}: {places(times, spans)}",
+        "flat", severity, series.where, f"{counted(long.sum(), 'run')} without change{idle}: {places(times, spans)}",
         "leave these times out, or mark them as outages", int(long.sum()), (int(times[0]), int((times + spans)[-1])),
     )  # fmt: skip
 

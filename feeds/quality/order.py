@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from feeds.quality.findings import Bools, Finding, Ints, duration, places
+from feeds.quality.findings import Bools, Finding, Ints, counted, duration, places
 from feeds.quality.table import Series, Table
 
 SLOTS = 10
@@ -56,14 +56,14 @@ def check_order(series: Series) -> Iterator[Finding]:
     back = np.flatnonzero(np.diff(in_file) < 0)
     if len(back):
         yield Finding(
-            "time order", "warning", series.where, f"{len(back)} rows are earlier than the row before them: "
+            "time order", "warning", series.where, f"{counted(len(back), 'row')} earlier than the row before: "
             f"{places(in_file[back + 1])}", "sort by time, and see why they came late", len(back),
             (int(in_file[back + 1].min()), int(in_file[back + 1].max())),
         )  # fmt: skip
     same = np.flatnonzero(np.diff(series.ts) == 0)
     if len(same):
         differ = int((series.price[same] != series.price[same + 1]).sum())
-        what = f"{len(same)} rows have the time of the row before, {differ} of them another price: "
+        what = f"{counted(len(same), 'row')} with the time of the row before, {differ} of them at another price: "
         yield Finding(
             "time twice", "error" if differ and series.regular else "warning", series.where,
             what + places(series.ts[same]), "keep the one that was known first, or tell them apart", len(same),
@@ -101,7 +101,7 @@ def check_gaps(series: Series) -> Iterator[Finding]:
     ):
         if mask.any():
             low, high = starts[mask], lengths[mask]
-            what = f"{mask.sum()} silences, {duration(high.sum())} in all: {places(low, high)}"
+            what = f"{counted(mask.sum(), 'silence')}, {duration(high.sum())} in all: {places(low, high)}"
             span = int(low.min()), int((low + high).max())
             yield Finding(check, severity, series.where, what, mend, int(mask.sum()), span)  # type: ignore[arg-type]
 
@@ -133,7 +133,7 @@ def check_missing(series: Series) -> Iterator[Finding]:
     if not missing:
         return
     share = missing / (len(series.ts) + missing)
-    what = f"{missing} of {len(series.ts) + missing} bars are missing outside of gaps ({share:.2%})"
+    what = f"{missing} of {len(series.ts) + missing} bars missing outside of gaps ({share:.2%})"
     distances = np.diff(series.ts[holes]) // series.step
     if len(distances) >= 10:
         sizes, counts = np.unique(distances, return_counts=True)
@@ -162,7 +162,7 @@ def check_numbers(series: Series) -> Iterator[Finding]:
     for check, severity, mask, what, mend in faults:
         if mask.any():
             times = series.ts[mask]
-            text = f"{mask.sum()} rows: {what}: {places(times)}"
+            text = f"{counted(mask.sum(), 'row')}: {what}: {places(times)}"
             span = int(times[0]), int(times[-1])
             yield Finding(check, severity, series.where, text, mend, int(mask.sum()), span)  # type: ignore[arg-type]
     if series.has_volume and (idle := float((volume == 0).mean())) > 0.2:

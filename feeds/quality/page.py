@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from feeds.quality.findings import ORDER, moment
+from feeds.quality.findings import NOUN, ORDER, counted, moment
 from feeds.quality.plots import plots_of
 from feeds.quality.report import Report
 from feeds.quality.table import Table, series_of
@@ -31,7 +31,7 @@ def render(report: Report, table: Table) -> str:
     )
     environment.filters["moment"] = moment
     page = environment.get_template("report.html.j2")
-    return page.render(r=report, severities=ORDER, pictures=pictures, groups=_groups(report))
+    return page.render(r=report, nouns=NOUN, counted=counted, pictures=pictures, groups=_groups(report))
 
 
 def data_uri(svg: str) -> str:

@@ -69,8 +69,8 @@ def _dated(axes: Axes) -> None:
 
 
 def _plain(text: str) -> str:
-    """A label that matplotlib does not read as mathematics."""
-    return text.replace("$", r"\$")[:40]
+    """A label that matplotlib does not read as mathematics and that XML can hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:40]).replace("$", r"\$")
 
 
 def _prices(series: Sequence[Series]) -> Iterator[tuple[str, Figure]]:
@@ -122,6 +122,8 @@ def _halves(sources: Sequence[Series]) -> Figure:
     if len(every):
         edge = max(float(np.quantile(np.abs(every), 0.99)), 0.01)
         for half, label in zip(halves, ("first half", "second half"), strict=True):
+            if not len(half):
+                continue
             axes.hist(np.clip(half, -edge, edge), bins=60, histtype="step", density=True, label=label)
         axes.legend(fontsize=7)
     axes.set_xlabel("return, bps (the outer hundredth at the ends)")

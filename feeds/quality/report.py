@@ -17,7 +17,7 @@ import numpy as np
 from feeds.quality.columns import check_columns
 from feeds.quality.cross import check_frozen, check_group
 from feeds.quality.events import check_events
-from feeds.quality.findings import ORDER, Finding, moment
+from feeds.quality.findings import NOUN, ORDER, Finding, counted, moment
 from feeds.quality.leaks import check_as_of, check_features, check_known, check_stale_rounds
 from feeds.quality.motion import check_drift, check_motion
 from feeds.quality.order import check_rows, check_series
@@ -48,6 +48,11 @@ class Report:
     def count(self, severity: str) -> int:
         """How many findings of a severity."""
         return sum(finding.severity == severity for finding in self.findings)
+
+    @property
+    def counts(self) -> str:
+        """How many of each severity, in words."""
+        return ", ".join(counted(self.count(severity), NOUN[severity]) for severity in ORDER)
 
     @property
     def sound(self) -> bool:
@@ -81,7 +86,7 @@ class Report:
         lines.append(f"  known: {self.known_from or 'not stated'}")
         if self.asked:
             lines.append(f"  as_of: asked at {self.asked} moments")
-        lines.append("  " + ", ".join(f"{self.count(severity)} {severity}" for severity in ORDER))
+        lines.append(f"  {self.counts}")
         for finding in self.findings:
             lines += [f"{finding.severity:8}{finding.check} | {finding.where}", f"        {finding.what}"]
             lines.append(f"        -> {finding.mend}")

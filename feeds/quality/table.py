@@ -27,6 +27,12 @@ MAX_CELLS = 400_000_000
 """Most cells of one report: 3 GB in memory."""
 Shape = Literal["bars", "quotes", "events", "table"]
 BARS = ("open", "high", "low", "close")
+_NAMES = ("symbol", "source", "event_id", "forecaster")
+"""Columns that name things, also where the names are numbers."""
+_NUMBERS: dict[Shape, tuple[str, ...]] = {
+    "bars": BARS, "quotes": ("price",), "events": ("probability", "outcome"), "table": ()
+}  # fmt: skip
+"""Columns that must hold numbers, by shape."""
 
 
 @dataclass(slots=True)
@@ -59,7 +65,8 @@ def load(paths: Sequence[Path], known: str | None = None, delay: int = 0) -> Tab
     """The rows of files in order, of a store, or of a packed data set (its chunks checked).
 
     `known`, `delay`: the point-in-time column, and microseconds added to it, where neither a manifest nor the name
-    `known_at` says it. Raises `UnsupportedData` for too many rows, and what reading raises.
+    `known_at` says it. Raises `UnsupportedData` for too many rows, `MalformedFile` for prices or probabilities that are
+    no numbers, and what reading raises.
     """
     if len(paths) == 1 and (paths[0] / MANIFEST).exists():
         dataset = DataSet(paths[0])
@@ -71,6 +78,8 @@ def load(paths: Sequence[Path], known: str | None = None, delay: int = 0) -> Tab
     schema, files = open_all(paths)
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     batches = list(_bounded(files, len(schema.columns), name))
+    if not sum(batch.num_rows for batch in batches):
+        raise MalformedFile(name, "holds no rows")
     if known is None and KNOWN in schema.names:
         known = KNOWN
     table = _table(name, batches, None if known is None else time_column(known, batches[0], delay))
@@ -98,12 +107,18 @@ def _table(name: str, batches: list[pa.RecordBatch], known: TimeColumn | None) -
     for column in columns:
         parts = [batch.column(column) for batch in batches]
         kind = parts[0].type
+        if column in _NAMES and not pa.types.is_dictionary(kind):
+            parts = [part.cast(pa.large_string()) for part in parts]
+            kind = parts[0].type
         if pa.types.is_timestamp(kind):
             continue
         if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
             table.codes[column], table.names[column] = _coded(parts)
         else:
             table.numbers[column] = np.concatenate([_floats(part) for part in parts])
+    for column in _NUMBERS[table.shape]:
+        if column not in table.numbers:
+            raise MalformedFile(name, f"column {column} holds something that is no number")
     own = next((column for column in OWN_TIME if column in columns), None)
     if own is not None:
         table.time = _times(batches, time_column(own, batches[0]))

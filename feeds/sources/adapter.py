@@ -30,7 +30,7 @@ from feeds.sources.source import (
     RateLimited,
     SourceUnavailable,
 )
-from feeds.sources.url import checked_url
+from feeds.sources.url import checked_url, without_keys
 from feeds.types import Quote
 
 MAX_SYMBOLS = 64
@@ -222,10 +222,24 @@ class AdapterSource:
         answer = await self._http.request(
             self.name, "POST", settings.url, headers=settings.headers, json=asked, any_status=True
         )
-        said = parse_answer(self.name, answer.status, self._body(answer))
+        try:
+            said = parse_answer(self.name, answer.status, self._body(answer))
+        except SourceUnavailable as error:
+            error.args = (self._without_secrets(str(error)),)
+            error.reason = self._without_secrets(error.reason)
+            raise
         known_at = answer.received_at
         ts = known_at if said.stamp_ms is None else micros_of(said.stamp_ms)
         return self.gate.admit(symbol, said.price, None, ts, known_at)
+
+    def _without_secrets(self, text: str) -> str:
+        """`text` without our own keys: adapters like to repeat the one that they refuse."""
+        url, headers = self._settings.url, self._settings.headers.values()
+        if isinstance(url, Secret):
+            text = without_keys(text, url.reveal())
+        for word in {word for value in headers if isinstance(value, Secret) for word in value.reveal().split()}:
+            text = text.replace(word, "***") if len(word) > 5 else text
+        return text
 
     def _body(self, answer: Answer) -> object:
         """The answer's JSON. Where a failure has none (a proxy's page of HTML), its HTTP status says enough."""

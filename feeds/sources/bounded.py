@@ -1,8 +1,8 @@
 """Answers and messages of a session, bounded for everyone who reads them, libraries too.
 
 Why this file exists: ccxt and web3 parse what they receive themselves, with parsers that a stranger can make run out of
-memory or of stack. So size and nesting are checked where the bytes come in, before any parser sees them. Never in it:
-what an answer means.
+memory, of stack or of time. So size, nesting and number of values are checked where the bytes come in, before any
+parser sees them. Never in it: what an answer means.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from feeds.sources.strict_json import MAX_DEPTH, too_deep
+from feeds.sources.strict_json import MAX_DEPTH, MAX_VALUES, too_deep, too_many
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError)
 """What aiohttp raises when the other side, or the way there, is at fault (ssl and Unicode errors among them)."""
@@ -22,23 +22,40 @@ BodyEnded = Callable[[aiohttp.ClientResponse, BaseException | None], None]
 """Told of each body read to its end, or of what broke it off."""
 
 
+BURST = 64
+"""Websocket messages, pings among them, that are read without letting others run: a flood must not hold up the node."""
+
+
 class Unbounded(aiohttp.ClientPayloadError):
     """A body or message is larger or nested deeper than the limit."""
 
 
 class BoundedSocket(aiohttp.ClientWebSocketResponse):
-    """A websocket whose messages are not nested deeper than `strict_json` allows; aiohttp bounds their size."""
+    """A websocket whose messages are nested no deeper, and hold no more values, than `strict_json` allows."""
+
+    _read_now = 0
 
     async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
-        """The next message; one that is nested too deeply ends the connection, as one that is too large does."""
-        message = await super().receive(timeout)
+        """The next message that is no ping or pong (connect with `autoping=False`: aiohttp answers a flood in one go).
+
+        One that is too deep or of too many values ends the connection, as one too large does.
+        """
+        while True:
+            message = await super().receive(timeout)
+            self._read_now = (self._read_now + 1) % BURST
+            if self._read_now == 0:
+                await asyncio.sleep(0)
+            if message.type is aiohttp.WSMsgType.PING:
+                await self.pong(message.data)
+            elif message.type is not aiohttp.WSMsgType.PONG:
+                break
         data = message.data
         if message.type is aiohttp.WSMsgType.TEXT:
             data = data.encode("utf-8", "surrogatepass")
-        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY) and too_deep(data):
+        heavy = _heavy(data) if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY) else None
+        if heavy is not None:
             await self.close(code=aiohttp.WSCloseCode.MESSAGE_TOO_BIG)
-            error = Unbounded(f"a message nested deeper than {MAX_DEPTH} levels")
-            return aiohttp.WSMessage(aiohttp.WSMsgType.ERROR, error, None)
+            return aiohttp.WSMessage(aiohttp.WSMsgType.ERROR, Unbounded(f"a message {heavy}"), None)
         return message
 
 
@@ -71,9 +88,18 @@ class _BoundedResponse(aiohttp.ClientResponse):
             body += part
             if len(body) > self.limit or self.content.total_raw_bytes > self.limit:
                 raise Unbounded(f"a body of more than {self.limit} bytes")
-        if too_deep(bytes(body)):
-            raise Unbounded(f"a body nested deeper than {MAX_DEPTH} levels")
-        return bytes(body)
+        found = bytes(body)
+        heavy = _heavy(found)
+        if heavy is not None:
+            raise Unbounded(f"a body {heavy}")
+        return found
+
+
+def _heavy(data: bytes) -> str | None:
+    """Why no parser may see `data`; None if it may."""
+    if too_many(data):
+        return f"of more than {MAX_VALUES:,} JSON values"
+    return f"nested deeper than {MAX_DEPTH} levels" if too_deep(data) else None
 
 
 def bounded_response(limit: int, ended: BodyEnded) -> type[aiohttp.ClientResponse]:

@@ -190,6 +190,7 @@ class Http:
                     headers=sent_headers,
                     protocols=protocols,
                     heartbeat=heartbeat_s,
+                    autoping=False,  # `BoundedSocket` answers
                     max_msg_size=limits.message_bytes,
                     timeout=aiohttp.ClientWSTimeout(ws_receive=limits.silence_s, ws_close=1.0),
                 )
@@ -219,7 +220,7 @@ class Http:
         return unavailable(source, error)
 
     def _host(self, url: URL) -> HostState:
-        host = url.host_port_subcomponent or "?"
+        host = (url.host_port_subcomponent or "?").lower()
         state = self._hosts.get(host)
         if state is None:
             state = self._hosts[host] = HostState(self.limits)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from urllib.parse import quote as percent_encoded
 
-from feeds.sources.http import JSON_TYPES, Http
+from feeds.sources.http import JSON_TYPES, Answer, Http
 from feeds.sources.json_path import MISSING, PICKS, JsonPath
 from feeds.sources.live import Clock, system_clock
 from feeds.sources.secret import Secret
@@ -31,6 +32,8 @@ TIME_UNITS = {"s": Decimal(SECOND), "ms": Decimal(1000), "us": Decimal(1), "ns":
 """Microseconds in a unit of time; ISO 8601 is text, in UTC where it names no offset."""
 MAX_SYMBOLS = 200
 """Most symbols of one source."""
+MAX_WORK_S = 2.0
+"""Seconds of processor time that reading the answers of one round may take; honest ones take a hundredth of it."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _ONE_EACH = frozenset({"symbol", "base", "quote", "code"})
@@ -159,6 +162,7 @@ class JsonApi:
         self._paths = {symbol: settings.paths(symbol) for symbol in settings.symbols}
         types = "|".join([JSON_TYPES.pattern, *map(re.escape, settings.content_types)])
         self._types = re.compile(types, re.IGNORECASE)
+        self._reading, self._work = asyncio.Lock(), 0.0
         http.slow_down(settings.url_of(settings.symbols[0]), settings.rate)
 
     @property
@@ -178,8 +182,10 @@ class JsonApi:
         """One request for all symbols, or one each, at once.
 
         A symbol that fails leaves the others alone and is counted in `gate.refused`; where nothing sound comes of the
-        round, the first error is raised, or MalformedAnswer with the last refusal.
+        round, the first error is raised, or MalformedAnswer with the last refusal; so it is, and nothing counts, where
+        the answers take more than `MAX_WORK_S` to read.
         """
+        self._work = 0.0
         quotes: list[Quote] = []
         errors: list[FeedError] = []
         if self.settings.one_each:
@@ -191,6 +197,8 @@ class JsonApi:
         if errors:
             self.gate.refused["request"] += len(errors)
         limited = [error for error in errors if isinstance(error, RateLimited)]
+        if self._work > MAX_WORK_S:
+            raise MalformedAnswer(self.name, f"what took {self._work:.1f} s to read", f"at most {MAX_WORK_S:g} s")
         if not quotes and errors:
             raise (limited or errors)[0]
         if not quotes:
@@ -203,17 +211,30 @@ class JsonApi:
             answer = await self._http.request(
                 self.name, "GET", settings.url_of(first), params=settings.query_of(first), headers=settings.headers
             )
-            document = answer.json(content_types=self._types)
+            async with self._reading:  # one thread a source, however many answers arrive
+                quotes += await asyncio.to_thread(self._read_all, symbols, answer, errors)
         except FeedError as error:
             errors.append(error)
-            return
-        for symbol in symbols:
-            try:
-                quote = self._read(symbol, document, answer.received_at)
-            except FeedError as error:
-                errors.append(error)
-                continue
-            quotes += [] if quote is None else [quote]
+
+    def _read_all(self, symbols: tuple[str, ...], answer: Answer, errors: list[FeedError]) -> list[Quote]:
+        """The quotes of `symbols`; in a thread, for a large answer takes seconds to search. Raises MalformedAnswer."""
+        began, before, quotes = time.thread_time(), self._work, list[Quote]()
+        if before > MAX_WORK_S:
+            return []
+        try:
+            document = answer.json(content_types=self._types)
+            for symbol in symbols:
+                try:
+                    quote = self._read(symbol, document, answer.received_at)
+                except FeedError as error:
+                    errors.append(error)
+                else:
+                    quotes += [] if quote is None else [quote]
+                if before + time.thread_time() - began > MAX_WORK_S:
+                    break
+        finally:
+            self._work = before + time.thread_time() - began
+        return quotes
 
     def _read(self, symbol: str, document: object, known_at: Micros) -> Quote | None:
         """The quote of `symbol` in `document`; None (counted by the gate) where it is not sound."""

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from feeds.sources.source import (
     BadRule,
@@ -218,14 +218,15 @@ class Live:
     def _tend(self, now: Micros) -> None:
         """Start the task, or take down what ended it and start it again once the pause is over."""
         if self._task is not None and self._task.done():
-            self._fault = self._defect(self._task)
+            self._fault = self.defect(self._task)
             self._task = None
             self.failures += 1
             self._resume_at = Micros(now + int(self._backoff.delay(self.failures, self._draw()) * SECOND))
         if self._task is None and (now >= self._resume_at or self._resume_at - now > self._backoff.most * SECOND):
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"source {self.name}")
 
-    def _defect(self, task: asyncio.Task[None]) -> SourceDefect:
+    def defect(self, task: asyncio.Task[Any]) -> SourceDefect:
+        """What ended a task that ran the origin's code, where that was no FeedError; counted."""
         self.defects += 1
         error = None if task.cancelled() else task.exception()
         if error is None:

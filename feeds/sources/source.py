@@ -35,8 +35,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Protocol, cast, runtime_checkable
 
 from feeds.types import SECOND, Depth, Micros, Quote
 
@@ -68,8 +69,8 @@ class MalformedAnswer(SourceUnavailable):
 
     def __init__(self, source: str, given: object, limit: str) -> None:
         """Keep the source, what was given (shortened) and what was promised."""
-        self.given, self.limit = given, limit
-        text = given if isinstance(given, str) and given.isprintable() else repr(given)
+        self.given, self.limit = brief(given), limit
+        text = self.given if isinstance(self.given, str) and self.given.isprintable() else repr(self.given)
         super().__init__(source, f"it answered {text if len(text) <= 80 else text[:77] + '...'}, must be {limit}")
 
 
@@ -138,7 +139,7 @@ class MalformedQuote(FeedError):
 
     def __init__(self, source: str, field: str, given: object, limit: str) -> None:
         """Keep the source, the field, the value given and the limit broken."""
-        self.source, self.field, self.given, self.limit = source, field, given, limit
+        self.source, self.field, self.given, self.limit = source, field, brief(given), limit
         super().__init__(f"source {source}: {field} is {_short(given)}, must be {limit}; the quote was refused")
 
 
@@ -185,7 +186,7 @@ class MarketChanged(FeedError):
 
     def __init__(self, source: str, field: str, wanted: object, given: object) -> None:
         """Keep the source, the field, what the settings say and what the venue says."""
-        self.source, self.field, self.wanted, self.given = source, field, wanted, given
+        self.source, self.field, self.wanted, self.given = source, field, wanted, brief(given)
         mend = "look at the market on its venue, then mend the source's settings or remove it"
         super().__init__(f"source {source}: the market's {field} is {_short(given)}, not {_short(wanted)}; {mend}")
 
@@ -204,7 +205,7 @@ class MalformedFact(FeedError):
 
     def __init__(self, source: str, field: str, given: object, limit: str) -> None:
         """Keep the source, the field, the value given and the limit."""
-        self.source, self.field, self.given, self.limit = source, field, given, limit
+        self.source, self.field, self.given, self.limit = source, field, brief(given), limit
         super().__init__(f"source {source}: {field} of its fact is {_short(given)}, must be {limit}; it was refused")
 
 
@@ -230,8 +231,26 @@ class LogDamaged(FeedError):
         super().__init__(f"log {path}: {reason}; {mend}")
 
 
+def brief(value: object, depth: int = 2) -> object:
+    """The same value where it is small, else as much of it as a message shows: errors are kept, and what they hold.
+
+    >>> brief([1, "x"]), brief({"a": [[[1]]]}), len(brief("x" * 10**6)), len(brief([0] * 10**6))
+    ([1, 'x'], {'a': ['...']}, 200, 16)
+    """
+    if type(value) is str or type(value) is bytes:
+        return value[:200]
+    if type(value) not in (dict, list, tuple):
+        return value
+    if depth == 0:
+        return "..."
+    if isinstance(value, dict):
+        return {brief(key): brief(item, depth - 1) for key, item in islice(value.items(), 16)}
+    items = [brief(item, depth - 1) for item in islice(cast(Sequence[object], value), 16)]
+    return items if type(value) is list else tuple(items)
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    text = repr(brief(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -3,8 +3,8 @@
 Why this file exists: Python's parser takes more than RFC 8259 allows (NaN, Infinity, numbers that overflow to
 infinity, lone surrogates that no file can hold, the last of two equal keys), and deep nesting ends the whole process:
 its C part recurses as far as the interpreter's limit, which packages raise beyond what the stack holds (py-evm does).
-So depth is counted before anything is parsed. Every source reads its bytes through this one function. Never in it:
-network, the meaning of a field.
+So depth is counted before anything is parsed; and how many values there are, for a node waits while it parses. Every
+source reads its bytes through this one function. Never in it: network, the meaning of a field.
 """
 
 from __future__ import annotations
@@ -21,15 +21,20 @@ MAX_DEPTH = 64
 """Most levels of arrays and objects; real price APIs use fewer than 10."""
 MAX_DIGITS = 80
 """Most characters of an integer: 2^256 has 78 digits."""
+MAX_VALUES = 400_000
+"""Most commas and opening brackets: no fewer values. The longest list of markets we know of has a third; so many are
+parsed in a fifth of a second at worst, where 8 MiB of nothing but `[],` would take four times that."""
 
 
 def parse_json(source: str, data: bytes) -> object:
     """The value of one JSON text in UTF-8 (RFC 8259, no byte order mark).
 
     Raises MalformedAnswer, naming `source`, for anything else, and for what is legal but has no use here: an object
-    with a key twice, more than `MAX_DEPTH` levels, an integer of more than `MAX_DIGITS` characters, a number beyond
-    float64, a lone surrogate.
+    with a key twice, more than `MAX_VALUES` values or `MAX_DEPTH` levels, an integer of more than `MAX_DIGITS`
+    characters, a number beyond float64, a lone surrogate.
     """
+    if too_many(data):
+        raise MalformedAnswer(source, "JSON of too many values", f"at most {MAX_VALUES:,}")
     if too_deep(data):
         raise MalformedAnswer(source, "JSON nested too deeply", f"at most {MAX_DEPTH} levels")
     value, given, limit = None, "", ""
@@ -89,14 +94,30 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
-    """Whether a parser would descend more than `limit` levels into `data`, sound JSON or not; linear in its size.
-
-    Strings are taken out first, an unclosed one to the end, as a parser would read them.
-    """
+    """Whether a parser would descend more than `limit` levels into `data`, sound JSON or not; linear in its size."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return False
-    brackets = _STRING.sub(b"", data).translate(_STEPS, _NO_BRACKETS)
+    brackets = _without_strings(data).translate(_STEPS, _NO_BRACKETS)
     return max(accumulate(1 if step else -1 for step in brackets), default=0) > limit
+
+
+def too_many(data: bytes, limit: int = MAX_VALUES) -> bool:
+    """Whether a parser would make more than about `limit` values of `data`, sound JSON or not; linear in its size."""
+    if data.count(b'"') > 4 * limit:  # a value has two strings at most, itself and its key
+        return True
+    if _marks(data) <= limit:
+        return False
+    return _marks(_without_strings(data)) > limit
+
+
+def _marks(data: bytes) -> int:
+    """Brackets that open and commas: every value but the outermost stands behind one of its own."""
+    return data.count(b"[") + data.count(b"{") + data.count(b",")
+
+
+def _without_strings(data: bytes) -> bytes:
+    """The same without its strings, an unclosed one to the end, as a parser would read them."""
+    return _STRING.sub(b"", data)
 
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)

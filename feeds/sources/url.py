@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from yarl import URL
 
@@ -84,3 +84,17 @@ def refuse_in_clear(url: URL, shown: object = None) -> None:
     if url.scheme not in ("https", "wss") and (url.raw_host or "") not in _LOOPBACK:
         given = shown or str(url).partition("?")[0]
         raise BadRule("url", given, "https (or wss) where a secret is sent")
+
+
+def without_keys(text: str, url: str) -> str:
+    """`text` with every part of the URL's path and query that may be a key replaced by three stars.
+
+    >>> without_keys("no such key 0123456789ab for rpc.example", "https://rpc.example/v3/0123456789ab?x=1")
+    'no such key *** for rpc.example'
+    """
+    parts = urlsplit(url)
+    parts_of_it = re.split(r"[/?&=;,]+", f"{parts.path}?{parts.query}")
+    words = {word for part in parts_of_it for word in (part, unquote(part)) if len(word) >= 6}
+    for word in sorted(words, key=len, reverse=True):
+        text = re.sub(re.escape(word), "***", text, flags=re.IGNORECASE)
+    return text

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from feeds.dataset.manifest import Manifest, Parent
 
 app = typer.Typer(help="Data sets: pack, verify, prove, and report on their quality.", no_args_is_help=True)
-app.command()(poison.poison)
-app.command()(poison.usage)
 
 Folder = Annotated[Path, typer.Argument(help="A packed data set: the folder with its manifest.json.")]
 Inputs = Annotated[list[Path], typer.Argument(help="CSV, gzip CSV or Parquet files in order, or a store of quotes.")]
@@ -111,6 +109,9 @@ def verify(
     """Check every chunk of a data set, or a proof, and the provider's signature. Exit code 2 if anything is wrong."""
     if (folder is None) == (proof is None):
         raise ConfigError("say what to verify: either a data set's folder or --proof FILE")
+    root = None if root is None else whole_root(root)
+    if proof is not None and (data or resume):
+        raise ConfigError("--data and --resume go with a data set's folder, not with --proof")
     if proof is not None:
         return _verify_proof(proof, root)
     from feeds.dataset.verify import ranges
@@ -168,7 +169,7 @@ def prove(
     from feeds.dataset.proof import prove as make
     from feeds.dataset.read import DataSet
 
-    match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", rows or "")
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", rows or "")
     if (rows is None) == (chunk is None) or (rows is not None and match is None):
         raise ConfigError("say what to prove: either --chunk NUMBER or --rows FIRST:END")
     dataset = DataSet(folder)
@@ -181,7 +182,9 @@ def prove(
             file.write(proof)
     except FileExistsError as error:
         raise ConfigError(f"{out} exists already; choose another file") from error
+    first, end = (min(n * dataset.manifest.chunk_rows, dataset.manifest.rows) for n in (numbers.start, numbers.stop))
     typer.echo(f"{out}: chunks {numbers[0]} to {numbers[-1]} under {dataset.root}, {len(proof)} bytes")
+    typer.echo(f"  chunks are proven whole: rows {first} to {end - 1}")
 
 
 def key_settings(keystore: Path | None, password_file: Path | None, password_env: str | None) -> KeySettings | None:
@@ -193,6 +196,13 @@ def key_settings(keystore: Path | None, password_file: Path | None, password_env
     if (password_file is None) == (password_env is None):
         raise ConfigError("say where the keystore's password is: either --password-file or --password-env")
     return KeySettings(keystore, password_file, password_env)
+
+
+def whole_root(text: str) -> str:
+    """A root as it stands in manifests. Raises ConfigError."""
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{64}", text) is None:
+        raise ConfigError(f"--root {text[:80]!r}: write a whole root, 0x and 64 hex digits", given=text)
+    return text.lower()
 
 
 def known_column(text: str | None) -> tuple[str | None, int]:
@@ -251,13 +261,17 @@ def quality(
     column, delay = known_column(known)
     table = load(inputs, column, delay)
     found = report(table, label)
-    for line in found.text().splitlines():
-        typer.echo(" " * (len(line) - len(line.lstrip())) + one_line(line))
     if json_path is not None:
         json_path.write_text(found.to_json(), encoding="utf-8")
     if html is not None:
         from feeds.quality.page import render
 
         html.write_text(render(found, table), encoding="utf-8")
+    for line in found.text().splitlines():
+        typer.echo(" " * (len(line) - len(line.lstrip())) + one_line(line))
     if strict and not found.sound:
-        raise Unsound(f"{found.name}: {found.count('error')} findings are errors")
+        raise Unsound(f"{found.name}: {found.counts}")
+
+
+app.command()(poison.poison)
+app.command()(poison.usage)

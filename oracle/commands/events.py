@@ -18,7 +18,7 @@ import typer
 
 from feeds.events.book import EventBook, FactSource
 from feeds.events.price import PriceFacts
-from feeds.events.question import Above, Happened, Question, outcome_name, parse_question, question_id, title
+from feeds.events.question import MAX_FILE, Above, Happened, Question, outcome_name, parse_question, question_id, title
 from feeds.events.standing import Agreed, Annulled, Open, Split, Standing, StandingRule
 from feeds.sources.http import Http
 from feeds.sources.live import system_clock
@@ -31,6 +31,7 @@ from oracle.config import LocalConfig, load
 from oracle.errors import ConfigError
 from oracle.intake import QUOTES_DIR
 from oracle.prices import market_of, symbol_of
+from oracle.settings import read_bounded
 from oracle.source_settings import KINDS, LiveSettings
 
 EVENTS_DIR = "events"
@@ -52,6 +53,9 @@ def question(
     """Show the standing of a question with its facts and their evidence; without one, list all questions."""
     if (folder is None) == (config is None) or (collect and config is None):
         raise ConfigError("say where the events are: --folder FOLDER, or --config FILE (--collect needs the latter)")
+    if (ask or accept) and not which:
+        missing = "a FILE before --ask" if ask else "a FILE or an id before --accept"
+        raise ConfigError(f"say which question: {missing}")
     settings = None if config is None else load(config)
     place = settings.node.data_dir / EVENTS_DIR if settings is not None else folder
     assert place is not None
@@ -189,7 +193,7 @@ def _number(book: EventBook, which: str, ask: bool) -> str:
     path = Path(which)
     if not which.startswith("0x") or path.is_file():
         try:
-            asked = parse_question(path.read_bytes(), path.name)
+            asked = parse_question(read_bounded(path, MAX_FILE), path.name)
         except OSError as error:
             raise ConfigError(f"{which}: no file ({error.strerror}) and no id; ids begin with 0x") from error
         number = book.ask(asked, _now()) if ask else question_id(asked)

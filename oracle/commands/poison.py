@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from feeds.quality.findings import counted
 from oracle.cli import one_line
 from oracle.errors import ConfigError
 
@@ -30,12 +31,12 @@ def poison(
     from feeds.poisoning.inspect import inspect
 
     report = inspect(data, budget)
-    for line in report.text().splitlines():
-        typer.echo(one_line(line))
     if json_path is not None:
         json_path.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+    for line in report.text().splitlines():
+        typer.echo(one_line(line))
     if strict and report.findings:
-        raise Suspect(f"{data}: {len(report.findings)} findings; ask the provider, or leave the rows out")
+        raise Suspect(f"{data}: {counted(len(report.findings), 'finding')}; ask the provider, or leave the rows out")
 
 
 def usage(
@@ -47,13 +48,14 @@ def usage(
 ) -> None:
     """Count the training runs on each data set, by provider."""
     from models.usage import UsageError, UsageLog
+    from oracle.commands.data import whole_root
     from oracle.sources import open_bundle
 
     if not book.is_file():
         raise ConfigError(f"{book}: no book of usage there; `dodona model train --usage {book}` starts one")
     log = UsageLog(book)
     try:
-        counts = log.counts(None if root is None else root.lower(), None if provider is None else provider.lower())
+        counts = log.counts(None if root is None else whole_root(root), None if provider is None else provider.lower())
         head = log.head
         if bundle is not None:
             log.check(open_bundle(bundle))
@@ -61,9 +63,11 @@ def usage(
         raise ConfigError(str(error)) from error
     for count in counts:
         typer.echo(f"{count.provider}  {count.root}")
-        told = f"  {count.runs} runs, {count.bundles} bundles, {count.chunks} chunks, {count.rows} rows"
-        typer.echo(f"{told}, {count.row_epochs} rows times epochs")
-    typer.echo(f"{sum(count.runs for count in counts)} uses of {len(counts)} data sets; head {head}")
+        parts = ((count.runs, "run"), (count.bundles, "bundle"), (count.chunks, "chunk"), (count.rows, "row"))
+        told = ", ".join(counted(number, noun) for number, noun in parts)
+        typer.echo(f"  {told}, {count.row_epochs} rows times epochs")
+    uses = counted(sum(count.runs for count in counts), "use")
+    typer.echo(f"{uses} of {counted(len(counts), 'data set')}; head {head}")
     if bundle is not None:
         typer.echo(f"{bundle}: its roots are those that its runs used")
     if json_path is not None:

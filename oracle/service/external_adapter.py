@@ -89,6 +89,7 @@ def answer(query: Query, feeds: Sequence[FeedSettings], seen: Seen, now_ms: int)
         _, why = seen.sighting.abstained.get(feed.number, ("", f"feed {feed.number}: nothing was observed"))
         raise NoAnswer(one_line(why, 400))
     found = _ANSWERS[spec.kind](spec, feed, value, seen)
+    limit_ms += min(limit_ms, seen.network.slot_seconds * 1000)  # fresh when observed, it stands until the next slot
     limit_ms = limit_ms if query.max_age_ms is None else min(limit_ms, query.max_age_ms)
     age_ms = now_ms - found.said_at_ms
     if age_ms > limit_ms and not value.resolved:  # what is resolved does not go stale

@@ -28,6 +28,7 @@ from models.usage import (
     UnrecordedRoots,
     UsageConflict,
     UsageDamaged,
+    UsageError,
     UsageLog,
     Use,
     parse_line,
@@ -208,6 +209,25 @@ def test_parse_line__damaged_line__run_or_bad_use(run: Run, data: st.DataObject)
 def test_use__outside_its_bounds__refused(field: str, given: object) -> None:
     with pytest.raises(BadUse, match=field):
         one(**{field: given})
+
+
+def test_book__longer_than_the_limit__refused_before_it_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.usage.MAX_BOOK", 64)
+    with (tmp_path / "book").open("wb") as file:
+        file.truncate(1 << 40)  # sparse: it takes no room on the disk
+    with pytest.raises(UsageError, match="begin another"):
+        UsageLog(tmp_path / "book").runs()
+
+
+def test_book__a_line_nested_deeply_and_a_high_limit_of_recursion__damaged(tmp_path):
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        (tmp_path / "book").write_bytes(b"[" * 60_000 + b"\n")
+        with pytest.raises(UsageDamaged, match="line 1"):
+            UsageLog(tmp_path / "book").runs()
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_run__no_use_or_one_root_twice__refused() -> None:

@@ -42,15 +42,29 @@ PACK = ("pack", "quotes.csv", "--out", "set", "--name", "quotes", "--licence", "
 SIGNED = ("--keystore", "key.json", "--password-file", "password")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("verify", "set", "--root", "0x12"), "0x and 64 hex digits"),
+        (("verify", "--proof", "p.json", "--data", "quotes.csv"), "go with a data set's folder"),
+        (("verify", "--proof", "p.json", "--resume"), "go with a data set's folder"),
+    ],
+)  # fmt: skip
+def test_verify__wrongly_asked__told(run, words, says):
+    run(*PACK)
+    code, said = run(*words)
+    assert code == 2 and says in said
+
+
 def test_data__from_file_to_proof__every_step_says_who_vouches(run, tmp_path):
     code, said = run(*PACK, "--known", "ts+60", *SIGNED)
     dataset = DataSet(tmp_path / "set")
     assert code == 0 and "600 rows, 75 chunks" in said and f"signed by its provider {dataset.manifest.provider}" in said
-    code, said = run("verify", "set", "--root", dataset.root)
+    code, said = run("verify", "set", "--root", "0x" + dataset.root[2:].upper())
     assert code == 0 and "75 of 75 chunks sound" in said and "signed by" in said
     assert run("verify", "set", "--data", "quotes.csv")[0] == 0
     code, said = run("prove", "set", "--rows", "100:110", "--out", "proof.json")
-    assert code == 0 and "chunks 12 to 13" in said
+    assert code == 0 and "chunks 12 to 13" in said and "rows 96 to 111" in said
     code, said = run("verify", "--proof", "proof.json", "--root", dataset.root)
     assert code == 0 and "proven: rows 96 to 111 of 600" in said and "signed by" in said
     assert "give --root" in run("verify", "--proof", "proof.json")[1]

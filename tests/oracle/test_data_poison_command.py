@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from feeds.dataset.manifest import MANIFEST, read_manifest
 from models.bundle import load
-from models.usage import UsageLog
+from models.usage import NOBODY, UsageLog
 from oracle import cli
+from oracle.keys import HotKey, create_keystore
 from tests.oracle.test_model_commands import CUT, CUT_S, RECIPE
 from tests.strategies.recorded import HOUR, closes, opens, write_csv
 
-PROVIDER = "0x" + "ab" * 20
+SECRET = (7).to_bytes(32)
+PROVIDER = "0x" + HotKey(SECRET).address.hex()
+SIGNED = ("--keystore", "key.json", "--password-file", "password")
 
 
 @pytest.fixture
@@ -31,13 +35,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.fixture
-def place(tmp_path: Path, run) -> Path:
+def place(tmp_path: Path, run, monkeypatch) -> Path:
     (tmp_path / "mine.toml").write_text(RECIPE)
     write_csv(tmp_path / "bars.csv", opens(800), closes(800))
-    words = ("--name", "bars", "--licence", "CC0-1.0", "--provider", PROVIDER, "--chunk-rows", 64)
-    code, _, err = run("data", "pack", tmp_path / "bars.csv", "--out", tmp_path / "set", *words)
-    assert code == 0, err
+    create_keystore(tmp_path / "key.json", "secret", secret=SECRET, light=True)
+    (tmp_path / "password").write_text("secret\n")
+    monkeypatch.chdir(tmp_path)
+    pack(run, tmp_path, "set", *SIGNED)
     return tmp_path
+
+
+def pack(run, place: Path, out: str, *words: str) -> None:
+    words = ("--name", "bars", "--licence", "CC0-1.0", "--chunk-rows", "64", *words)
+    code, _, err = run("data", "pack", place / "bars.csv", "--out", place / out, *words)
+    assert code == 0, err
 
 
 def train(run, place: Path, data: str, out: str) -> None:
@@ -74,10 +85,31 @@ def test_usage__after_training__counts_and_a_bundle_held_to_them(run, place: Pat
     told = json.loads((place / "counts.json").read_text())
     assert told["head"] == UsageLog(place / "book").head and len(told["counts"]) == 2
     code, out, _ = run("data", "usage", place / "book", "--provider", PROVIDER.upper().replace("X", "x"))
-    assert code == 0 and "1 uses of 1 data sets" in out
+    assert code == 0 and "1 use of 1 data set;" in out
     (place / "book").write_bytes((place / "book").read_bytes().replace(b"rows", b"hows"))
     code, _, err = run("data", "usage", place / "book")
     assert code == 2 and "restore the book" in err
+
+
+def test_train__provider_only_claimed__booked_under_nobody(run, place: Path) -> None:
+    pack(run, place, "claimed", "--provider", PROVIDER)
+    train(run, place, "claimed", "mine")
+    root = read_manifest(place / "claimed" / MANIFEST).root
+    assert [count.provider for count in UsageLog(place / "book").counts(root=root)] == [NOBODY]
+
+
+def test_train__signature_of_another_manifest__refused(run, place: Path) -> None:
+    manifest = read_manifest(place / "set" / MANIFEST)
+    (place / "set" / MANIFEST).write_bytes(replace(manifest, licence="mine now").to_bytes())
+    words = ("--data", place / "set", "--until", CUT, "--out", place / "mine", "--usage", place / "book")
+    code, _, err = run("model", "train", place / "mine.toml", *words)
+    assert code == 2 and "WRONG SIGNATURE" in err and not (place / "book").exists()
+
+
+def test_usage__part_of_a_root__told(run, place: Path) -> None:
+    train(run, place, "set", "mine")
+    code, _, err = run("data", "usage", place / "book", "--root", "0x12")
+    assert code == 2 and "64 hex digits" in err
 
 
 def test_usage__no_book_or_unknown_bundle__told(run, place: Path) -> None:

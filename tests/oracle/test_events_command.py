@@ -135,8 +135,11 @@ def test_question__file__asked_once_and_listed(folder, tmp_path, capsys, monkeyp
         (("0xff", "-f", "{events}"), "not one question"),
         (("{tmp}/no.toml", "-f", "{events}"), "no file"),
         (("{tmp}", "-f", "{events}"), "no file"),
+        (("/dev/zero", "-f", "{events}"), "no file (it is no regular file)"),
+        (("-f", "{events}", "--ask"), "say which question: a FILE before --ask"),
+        (("-f", "{events}", "--accept", "a"), "say which question: a FILE or an id before --accept"),
         ((ID, "-f", "{events}", "--ask"), "an id cannot be asked"),
-        ((ID, "-f", "{events}", "--accept", "nobody"), "seen before they can be accepted"),
+        ((ID, "-f", "{events}", "--accept", "nobody"), "collect first"),
         ((ID, "-f", "{events}", "--at", "noon"), "allowed: a date and time"),
     ],
 )

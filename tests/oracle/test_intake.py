@@ -277,3 +277,14 @@ async def test_watch__eleven_thousand_quotes__recalled_without_writing_one_again
     await node.poll(at(5500))
     node.save()
     assert len(list(tmp_path.rglob("*.parquet"))) == 202
+
+
+def test_admit__source_that_dates_its_quotes_far_ahead__memory_stays_bounded() -> None:
+    """A lie about the time, another one at each look: a statement is forgotten by its age, and these never get old."""
+    intake, now = Intake(span=60 * SECOND), START
+    for number in range(5000):
+        now = Micros(now + SECOND)
+        ahead = Quote("ask", "EUR/USD", 1.25, None, Micros(now + 10**9 * SECOND + number), now)
+        assert intake.admit([ahead], now) == [ahead]
+        intake.looked(now)
+    assert len(intake._said) <= 1024

@@ -38,7 +38,8 @@ async def test_network__one_node_gone_and_back__goes_on_and_signs_nothing_twice(
         await net.run_to(12)
         during = [slot for slot in slots(net) if 4 <= slot < 12]
         assert during
-        await net.start(0)
+        back = await net.start(0)
+        assert back.health().reasons == ()
         await net.run_to(15)
         assert {12, 13, 14} <= set(slots(net))
         assert all(not node.book.evidence for node in net.nodes.values())

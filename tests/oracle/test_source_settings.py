@@ -187,3 +187,37 @@ FIELDS = sorted({field.name for kind in KINDS.values() for field in dataclasses.
 def test_read__any_values__are_settings_or_a_setting_error(kind: str, changes: dict[str, Any]) -> None:
     with contextlib.suppress(SettingError):
         read(kind, **changes)
+
+
+KEY = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("json", {"headers": f"Authorization: Bearer {KEY}"}), ("json", {"headers": [f"Bearer {KEY}"]}),
+        ("json", {"headers": {"X-Foo": [KEY]}}), ("json", {"headers": {"X-Foo": {"a": KEY}}}),
+        ("json", {"query": f"apikey={KEY}"}), ("json", {"query": {"x": [KEY]}}),
+        ("json", {"url": f"https://api.example/{{base}}?apikey={KEY}"}),
+        ("json", {"url": f"https://api.example/{{base}}?x=1&access_token={KEY}"}), ("json", {"url": [KEY]}),
+        ("json", {"api_key": KEY}), ("json", {"header": {"X-Key": KEY}}),
+        ("adapter", {"data": KEY}), ("adapter", {"data": {"x": [KEY]}}),
+        ("adapter", {"url": f"https://x.example/?token={KEY}"}), ("adapter", {"url": [f"https://x.example/{KEY}"]}),
+        ("aggregator_v3", {"rpc_ur": f"https://rpc.example/v3/{KEY}"}), ("aggregator_v3", {"rpc_url": [KEY]}),
+        ("aggregator_v3", {"rpc_url": f"https://rpc.example/?key={KEY}"}),
+        ("polymarket", {"url": f"https://x.example/?token={KEY}"}),
+        ("exchange", {"url": f"https://x.example/{KEY}"}), ("exchange", {"secret": KEY}),
+    ],
+)  # fmt: skip
+def test_read__secret_in_the_wrong_place__refused_and_in_no_error(kind: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(SettingError) as caught:
+        read(kind, **changes)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert KEY not in f"{error} {error!r} {vars(error)}"
+        error = error.__cause__
+
+
+def test_read__url_with_a_short_or_filled_in_token__is_no_secret() -> None:
+    for url in ("https://api.example/?token=BTC&x={base}", "https://api.example/?token={base}"):
+        assert again(read("json", url=url)) == read("json", url=url)

@@ -74,6 +74,23 @@ async def test_try_sources__each_says_what_it_has_or_why_not(http: Http, bars: P
     assert [name for name, trial in asked.items() if trial.fault is None] == ["old", "good"]
 
 
+async def test_try_sources__source_with_a_mistake_in_its_code__is_named_and_the_others_are_asked(
+    http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch() -> list[Quote]:
+        raise RuntimeError("what nobody foresaw")
+
+    async with HostileServer(honest) as server:
+        sources = open_sources([live("wrong", server.url, "BTC/USD"), live("good", server.url, "BTC/USD")], http)
+        assert isinstance(sources[0], Live)
+        monkeypatch.setattr(sources[0].origin, "fetch", fetch)
+        wrong, good = await try_sources(sources)
+        for source in sources:
+            await source.close()
+    assert good.fault is None and good.quotes
+    assert wrong.fault is not None and "source wrong has a defect (RuntimeError in fetch" in wrong.fault
+
+
 async def test_open_sources__live__quotes_after_its_first_poll_without_anybody_waiting(http: Http) -> None:
     async with HostileServer(honest) as server:
         (source,) = open_sources([live("good", server.url, "BTC/USD")], http)

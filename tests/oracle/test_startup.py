@@ -105,6 +105,16 @@ async def test_clock_offset__peers_clocks__give_the_median(monkeypatch: pytest.M
         assert await clock_offset_ms(endpoints) == 30
 
 
+@pytest.mark.parametrize(("trip_ms", "offset"), [(500, 250), (501, None)])
+async def test_clock_offset__peer_answers_late__its_answer_is_no_reason_to_stay_down(
+    monkeypatch: pytest.MonkeyPatch, trip_ms: int, offset: int | None
+) -> None:
+    async with clocks(b'{"now_ms": %d}' % NOW) as endpoints:
+        moments = iter([NOW, NOW + trip_ms])
+        monkeypatch.setattr(startup.time, "time_ns", lambda: next(moments, NOW + trip_ms) * 1_000_000)
+        assert await clock_offset_ms(endpoints) == offset
+
+
 async def test_clock_offset__rubbish_and_silence__are_left_out() -> None:
     bad = (b"", b"[]", b"{}", b'{"now_ms": "1"}', b'{"now_ms": true}', b'{"now_ms": -1}', b"x" * 5000, b"\xff")
     async with clocks(*bad) as endpoints:

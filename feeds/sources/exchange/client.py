@@ -17,6 +17,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Lock
 from typing import Any, NoReturn
 
 from feeds.sources.http import Answer, Http
@@ -312,15 +313,18 @@ class Venue:
 
 
 _CLASSES: dict[tuple[str, bool, type[Bounded]], Any] = {}
+_IMPORTING = Lock()
+"""Held while ccxt is imported: its packages import each other, and of two threads that do so Python fails one."""
 
 
 def _bounded(venue: str, streaming: bool, mixin: type[Bounded]) -> Any:
     """The class of one venue with our transport, None if ccxt has none. Made once: a stream builds many instances."""
     key = venue, streaming, mixin
-    if key not in _CLASSES:
-        base = getattr(importlib.import_module("ccxt.pro" if streaming else "ccxt.async_support"), venue, None)
-        _CLASSES[key] = None if base is None else type("Bounded" + venue, (mixin, base), {})
-    return _CLASSES[key]
+    with _IMPORTING:
+        if key not in _CLASSES:
+            base = getattr(importlib.import_module("ccxt.pro" if streaming else "ccxt.async_support"), venue, None)
+            _CLASSES[key] = None if base is None else type("Bounded" + venue, (mixin, base), {})
+        return _CLASSES[key]
 
 
 def moved(urls: Any, base: str) -> Any:

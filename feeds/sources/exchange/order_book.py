@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from feeds.sources.source import MalformedQuote
+from feeds.sources.source import MalformedQuote, brief
 
 Level = tuple[float, float]
 """One price of one side: price in quote units per base unit, size in base units."""
@@ -64,7 +64,7 @@ def check_book(source: str, bids: object, asks: object) -> OrderBook:
 
 def _side(source: str, name: str, given: object) -> tuple[Level, ...]:
     if not isinstance(given, list | tuple):
-        raise MalformedQuote(source, "book", f"{name} {given!r}", "a list of levels")
+        raise MalformedQuote(source, "book", f"{name} {brief(given)!r}", "a list of levels")
     if len(given) > MAX_LEVELS:
         raise MalformedQuote(source, "book", f"{len(given)} {name}", f"at most {MAX_LEVELS} levels a side")
     levels = tuple(level for level in (_level(source, name, item) for item in given) if level[1] > 0.0)
@@ -79,11 +79,13 @@ def _side(source: str, name: str, given: object) -> tuple[Level, ...]:
 
 def _level(source: str, name: str, item: object) -> Level:
     if not isinstance(item, list | tuple) or len(item) < 2:
-        raise MalformedQuote(source, "book", f"{name} with {item!r}", "levels of a price and a size")
+        raise MalformedQuote(source, "book", f"{name} with {brief(item)!r}", "levels of a price and a size")
     price, size = item[0], item[1]
     sound = all(isinstance(n, float | int) and not isinstance(n, bool) and abs(n) < 1e300 for n in (price, size))
     if not (sound and price > 0 and size >= 0):
-        raise MalformedQuote(source, "book", f"{name} with {item!r}", "finite prices above 0 and sizes of at least 0")
+        raise MalformedQuote(
+            source, "book", f"{name} with {brief(item)!r}", "finite prices above 0 and sizes of at least 0"
+        )
     return float(price), float(size)
 
 

@@ -24,6 +24,8 @@ from feeds.types import Micros
 
 BURST = 64
 """Messages that are read without letting others run: a flood must not hold up the node."""
+BURST_BYTES = 256 << 10
+"""The same in bytes."""
 
 
 class Streaming(Bounded):
@@ -180,9 +182,13 @@ class Socket:
                 self.connected.resolve(self.url)
                 if self._ping is not None:
                     keep(self._tasks, asyncio.get_running_loop().create_task(self._keep_alive(self._ping)))
+                taken = 0
                 while True:
-                    self._take(await self._socket.receive())
-                    if owner.heard % BURST == 0:
+                    data = await self._socket.receive()
+                    self._take(data)
+                    taken += len(data) + BURST_BYTES // BURST
+                    if taken > BURST_BYTES:
+                        taken = 0
                         await asyncio.sleep(0)
         except (FeedError, ccxt_error(), *PARSER_ERRORS) as error:
             self.on_error(error)

@@ -33,6 +33,10 @@ from feeds.types import SECOND, Depth, Micros, Quote
 
 SPEAKING = 10 * SECOND
 """A venue that sent a message within so long is alive: markets without trades are then known to be quiet."""
+MAX_BOOK = 200_000
+"""Most levels of one side that a book may grow to; the fullest we know of have a third."""
+UNASKED = ("tickers", "bidsasks", "ohlcvs", "fundingRates", "balance", "positions", "liquidations")
+"""What ccxt keeps of a venue's messages beside trades and books, which are all that we subscribe to."""
 
 
 class ExchangeStreamer:
@@ -153,25 +157,36 @@ class ExchangeStreamer:
         self._booked.pop(symbol, None)
 
     def _heard(self, exchange: Any, message: object) -> None:
-        """After each message: take the trades out of ccxt's cache, and look for gaps. Raises MalformedAnswer."""
+        """After each message: take the trades out of ccxt's cache, and look for gaps. Raises MalformedAnswer.
+
+        What nobody asked for is forgotten: a venue could fill our memory with it.
+        """
         now = self._clock()
         for symbol in list(exchange.trades):
             trades = exchange.trades.pop(symbol)
             tape = self._tapes.get(symbol)
             if tape is not None:
                 tape.add(list(trades), now)
+        for kept in (getattr(exchange, name, None) for name in UNASKED):
+            if isinstance(kept, dict):
+                kept.clear()
+        for symbol in exchange.orderbooks.keys() - self._tapes.keys():
+            del exchange.orderbooks[symbol]
         gap = self._gaps.gap(exchange, message)
         if gap is not None:
             self.gate.refused["book_gap"] += 1
             raise MalformedAnswer(self.name, gap, "without a gap")
 
     def _check(self, exchange: Any) -> None:
-        """Raise what ended a connection or a subscription."""
+        """Raise what ended a connection or a subscription, and MalformedAnswer for a book that grew too large."""
         lost = exchange.lost
         if isinstance(lost, (FeedError, ccxt_error(), *PARSER_ERRORS)):
             raise_feed_error(self.name, lost, self._clock())
         if lost is not None:
             raise lost
+        for symbol, book in exchange.orderbooks.items():
+            if (most := max(len(book["bids"]), len(book["asks"]))) > MAX_BOOK:
+                raise MalformedAnswer(self.name, f"{most} levels of {symbol}", f"at most {MAX_BOOK} a side")
         for task in self._work:
             if task.done() and not task.cancelled():
                 task.result()

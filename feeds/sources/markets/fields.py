@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NoReturn
 
-from feeds.sources.source import EARLIEST, LATEST, MalformedAnswer
+from feeds.sources.source import EARLIEST, LATEST, MalformedAnswer, brief
 from feeds.sources.strict_json import parse_json
 from feeds.types import SECOND, Micros
 
@@ -128,7 +128,7 @@ class Fields:
         return str(item)
 
     def _refuse(self, name: str, limit: str) -> NoReturn:
-        raise MalformedAnswer(self.source, f"{name} {self.get(name)!r}"[:80], f"{name} as {limit}")
+        raise MalformedAnswer(self.source, f"{name} {brief(self.get(name))!r}"[:80], f"{name} as {limit}")
 
 
 def decimal_of(source: str, name: str, given: object) -> Decimal:
@@ -137,4 +137,4 @@ def decimal_of(source: str, name: str, given: object) -> Decimal:
         return Decimal(repr(given))
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         return Decimal(given)
-    raise MalformedAnswer(source, f"{name} {given!r}"[:80], f"{name} as a number")
+    raise MalformedAnswer(source, f"{name} {brief(given)!r}"[:80], f"{name} as a number")

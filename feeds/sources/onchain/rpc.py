@@ -15,14 +15,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
-from urllib.parse import unquote, urlsplit
 
 from feeds.sources.http import Http
 from feeds.sources.onchain.abi import MAX_OUTPUT, printable, revert_reason
 from feeds.sources.onchain.errors import RpcRefused
 from feeds.sources.secret import Secret
 from feeds.sources.source import BadRule, MalformedAnswer
-from feeds.sources.url import checked_url
+from feeds.sources.url import checked_url, without_keys
 
 REVERTED = 3
 """Code of an error that carries revert data (geth, and since it execution-apis)."""
@@ -135,17 +134,3 @@ def check_url(source: str, url: str | Secret) -> None:
     if not sound:
         limit = "http(s)://host[:port]/path without user or fragment; https where the URL is a secret"
         raise BadRule(f"source {source}: rpc_url", "something else (not shown)", limit)
-
-
-def without_keys(text: str, url: str) -> str:
-    """`text` with every part of the URL's path and query that may be a key replaced by three stars.
-
-    >>> without_keys("no such key 0123456789ab for rpc.example", "https://rpc.example/v3/0123456789ab?x=1")
-    'no such key *** for rpc.example'
-    """
-    parts = urlsplit(url)
-    parts_of_it = re.split(r"[/?&=;,]+", f"{parts.path}?{parts.query}")
-    words = {word for part in parts_of_it for word in (part, unquote(part)) if len(word) >= 6}
-    for word in sorted(words, key=len, reverse=True):
-        text = re.sub(re.escape(word), "***", text, flags=re.IGNORECASE)
-    return text

@@ -122,7 +122,7 @@ def test_note__end_moves__flagged_while_it_trades_but_not_by_its_closing(book):
 
 
 def test_accept_terms__none_seen__refused(book):
-    with pytest.raises(MalformedFact):
+    with pytest.raises(BadRule, match="collect first"):
         book.accept_terms("a", ID, DUE)
 
 

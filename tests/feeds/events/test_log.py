@@ -256,6 +256,16 @@ def test_log__somebody_else_wrote_to_it__refused(log):
         log.tell(fact())
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_log__put_back_from_a_copy_while_it_is_written__writer_refuses(log, copied):
+    content = log.path.read_bytes()
+    log.path.rename(log.path.with_name("aside"))
+    if copied:
+        log.path.write_bytes(content)  # as long as the one that is open, but not that one
+    with pytest.raises(LogDamaged, match="somebody else"):
+        log.tell(fact())
+
+
 def test_log__folder_cannot_be_made__log_damaged(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LogDamaged, match="cannot be opened"):

@@ -171,5 +171,5 @@ def test_drift__of_one_source_or_of_the_market__told_apart(tmp_path):
 
 def test_table__bars_without_times__refused(tmp_path):
     (tmp_path / "x.csv").write_text("timestamp,source,symbol,price,ts\n1600000000,a,X,1,x\n")
-    with pytest.raises(MalformedFile, match="no column of times"):
+    with pytest.raises(MalformedFile, match="column ts: holds no times"):
         report(load([tmp_path / "x.csv"]))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from feeds.sources.adapter import RETRIED, AdapterSettings, AdapterSource, Said, micros_of, parse_answer
 from feeds.sources.http import Http
+from feeds.sources.secret import Secret
 from feeds.sources.source import BadRule, FeedError, MalformedAnswer, RateLimited, SourceUnavailable
 from feeds.types import Micros
 from tests.feeds.sources.check_suite import BEGIN, LIMITS, StageTime
@@ -227,3 +228,14 @@ def test_settings__out_of_range__name_the_field(changes: dict[str, object], fiel
     with pytest.raises(BadRule) as caught:
         settings(**changes)
     assert field in caught.value.field and "u:p" not in str(caught.value)
+
+
+async def test_fetch__adapter_repeats_the_key_it_refuses__the_error_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DODONA_TEST_KEY", "k3y-not-to-be-seen")
+    answers = {"BTC": (401, {"error": "invalid token k3y-not-to-be-seen"})}
+    async with asked(answers, "BTC/USD") as (source, _, server):
+        secret = Secret.parse("Bearer env:DODONA_TEST_KEY")
+        wish = settings(url=server.url, headers={"Authorization": secret})
+        with pytest.raises(SourceUnavailable, match=r"invalid token \*\*\*") as caught:
+            await AdapterSource(wish, source._http).fetch()
+    assert "k3y" not in f"{caught.value!r} {caught.value.reason}"

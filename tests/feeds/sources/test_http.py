@@ -277,3 +277,9 @@ async def test_request__any_bytes_as_http__answer_or_feed_error(time):
             time.advance(11)
         await http.close()
     assert min(outcomes.values()) > 5, outcomes
+
+
+async def test_slow_down__host_written_in_other_letters__is_the_same_host(http):
+    http.slow_down("https://API.example/a", 0.5)
+    http.slow_down("https://api.example:443/b", 2.0)
+    assert list(http._hosts) == ["api.example"]

@@ -117,3 +117,36 @@ async def test_receive__half_a_surrogate_pair__malformed(http):
     async with HostileServer(odd) as server, await http.websocket("s", server.ws_url) as socket:
         with pytest.raises(MalformedAnswer, match="surrogate"):
             await socket.receive_json()
+
+
+async def test_websocket__flood_of_pings__answered_while_others_run(http):
+    """Two bytes each, so that ten thousands are here at once: aiohttp would answer all of them before anything else."""
+    answered = asyncio.Event()
+
+    async def flooding(request):
+        socket = await open_socket(request, autoping=False)
+        request.transport.write(b"\x89\x00" * 10_000)
+        await socket.send("0")
+        if (await socket.raw.receive()).type is aiohttp.WSMsgType.PONG:
+            answered.set()
+        await socket.server.until_gone(request)
+        return socket.raw
+
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with HostileServer(flooding) as server, await http.websocket("s", server.ws_url) as socket:
+        await asyncio.sleep(0)
+        beside = asyncio.create_task(other())
+        while socket._raw._reader.is_eof() or not socket._raw._reader._buffer:
+            await asyncio.sleep(0)
+        before = turns
+        assert await socket.receive_json() == 0
+        beside.cancel()
+        assert turns - before > 100
+        await asyncio.wait_for(answered.wait(), 5)

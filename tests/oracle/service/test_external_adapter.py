@@ -207,6 +207,19 @@ async def test_adapter__before_the_first_observation__says_so() -> None:
     assert status == 504 and "no observation yet" in body["error"]["message"]
 
 
+def test_answer__source_was_fresh_when_observed__stands_until_the_next_slot() -> None:
+    network = replace(NETWORK, slot_seconds=2)
+    fused = replace(FUSED, ts=Micros((ASKED_MS - 60_000) * 1000))  # as old as the feed allows: it had its part in it
+    last = seen(network=network)
+    last = replace(last, sighting=replace(last.sighting, fused={0: fused}))
+    query = Query("price", feed=0)
+    assert answer(query, FEEDS, last, ASKED_MS + 2000).result == FUSED.price
+    with pytest.raises(NoAnswer, match="62001 ms old, limit 62000 ms"):
+        answer(query, FEEDS, last, ASKED_MS + 2001)
+    with pytest.raises(NoAnswer, match="limit 60000 ms"):
+        answer(replace(query, max_age_ms=60_000), FEEDS, last, ASKED_MS + 1)
+
+
 @given(
     now=st.integers(NOW_MS - 10**5, NOW_MS + 10**6),
     said=st.integers(NOW_MS - 10**6, NOW_MS),
@@ -222,7 +235,7 @@ def test_answer__any_ages__is_never_older_than_feed_and_asker_allow(
     steps = {("BTC/USD", NAMES): replace(step(), ts=said * 1000)}
     old = replace(old, sighting=replace(old.sighting, fused={0: fused}, steps=steps))
     query = Query({0: "price", 4: "forecast", 12: "event"}[endpoint], feed=endpoint, max_age_ms=wanted)
-    limit = min(60_000, 10**9 if wanted is None else wanted)
+    limit = min(120_000, 10**9 if wanted is None else wanted)  # slots are of an hour: as long again as the feed allows
     if now - asked <= 60_000 and now - said <= limit:
         assert answer(query, FEEDS, old, now).said_at_ms == said
     else:

@@ -284,3 +284,77 @@ async def test_stream__clock_of_the_venue_ahead__refused_beyond_a_minute():
         async with asyncio.timeout(5):
             while not streamer.gate.refused["ts"]:
                 assert all(quote.price > 1.0 for quote in await anext(batches))
+
+
+async def test_stream__messages_nobody_asked_for__leave_nothing_in_memory():
+    """ccxt keeps whatever a venue says, of any market, for as long as the connection stands."""
+    async with at("kraken") as (api, _, streamer, symbol), aclosing(streamer.stream()) as batches:
+        await until(batches, lambda quote: quote.size)
+        for n in range(50):
+            row = {"symbol": f"X{n}/USD", "bid": 1.0, "ask": 2.0, "last": 1.5, "volume": 1.0, "vwap": 1.5}
+            candle = {"symbol": f"X{n}/USD", "interval_begin": "2023-03-11T00:00:00.000000000Z", "interval": 1}
+            levels = [{"price": 1.0, "qty": 1.0}]
+            book = {"symbol": f"X{n}/USD", "bids": levels, "asks": levels, "checksum": 0}
+            api.outbox += [
+                {"channel": "ticker", "type": "update", "data": [row]},
+                {"channel": "ohlc", "type": "update", "data": [{**row, **candle, "open": 1, "high": 1, "low": 1}]},
+                {"channel": "book", "type": "snapshot", "data": [book]},
+            ]
+        api.floor.trade(symbol, 12_345.0, 1.0)
+        api.outbox.append(api.trade(api.floor.markets[symbol]))
+        await until(batches, lambda quote: quote.price == 12_345.0)
+        exchange = streamer._venue._exchange
+        assert set(exchange.orderbooks) <= {symbol} and not exchange.tickers and not exchange.ohlcvs
+
+
+async def test_stream__book_that_grows_without_end__the_connection_is_given_up(monkeypatch):
+    monkeypatch.setattr("feeds.sources.exchange.stream.MAX_BOOK", 3)
+    async with at("coinbase") as (_, _, streamer, _), aclosing(streamer.stream()) as batches:
+        with pytest.raises(MalformedAnswer, match="levels of"):
+            await until(batches, lambda quote: False)
+
+
+async def test_socket__long_messages_that_wait__others_run_in_between():
+    """A flood of long messages is already here: reading them all in one go would hold up the node."""
+    others, read = [], 0
+
+    class Flood:
+        async def receive(self):
+            nonlocal read
+            read += 1
+            if read > 20:
+                raise SourceUnavailable("s", "the end")
+            return b"[" + b" " * (100 << 10) + b"]"
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            pass
+
+    class Owner:
+        source, heartbeat_s, heard, heard_at, clocked = "s", 20.0, 0, 0, 0
+        clock = staticmethod(lambda: 0)
+        handle_message = on_heard = staticmethod(lambda *_: others.append(len(ran)))
+        ended = staticmethod(lambda *_: None)
+
+        class http:
+            @staticmethod
+            async def websocket(*_, **__):
+                return Flood()
+
+    ran: list[int] = []
+
+    async def other():
+        while True:
+            ran.append(1)
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    socket = Socket(Owner(), "ws://x", {})
+    socket.connect()
+    while socket.error is None:
+        await asyncio.sleep(0)
+    beside.cancel()
+    assert others[-1] - others[0] >= 5
+    await socket.close()

@@ -11,10 +11,11 @@ from feeds.sources.onchain.abi import MAX_OUTPUT, Function, OutputUnreadable, pr
 from feeds.sources.onchain.aggregator_v3 import DESCRIPTION
 from feeds.sources.onchain.pyth import PRICE
 from feeds.sources.onchain.reader import ROUND, ChainReader, ChainSettings
-from feeds.sources.onchain.rpc import Failure, Request, Rpc, without_keys
+from feeds.sources.onchain.rpc import Failure, Request, Rpc
 from feeds.sources.onchain.uniswap_v2 import RESERVES
 from feeds.sources.onchain.uniswap_v3 import OBSERVE, SLOT0
 from feeds.sources.source import BadRule, FeedError, MalformedAnswer
+from feeds.sources.url import without_keys
 
 URL = "https://rpc.example/v3/0123456789abcdef"
 FUNCTIONS = (ROUND, DESCRIPTION, PRICE, RESERVES, OBSERVE, SLOT0)
