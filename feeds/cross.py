@@ -161,11 +161,13 @@ def _leg_gap(leg: str, base: str, known: Mapping[str, Fused]) -> float:
     return max(prices) / min(prices) - 1.0
 
 
-def checked(symbol: str, answers: Answers) -> Fused | Refusal:
+def checked(symbol: str, answers: Answers, limit: float = math.inf) -> Fused | Refusal:
     """The symbol's answer with its crosses beside it: flagged and widened where they disagree, never vetoed.
 
-    They disagree where their median is further from the price than both their confidences and `MAX_LEG_GAP`. A symbol
-    that is no pair, or has no price, stays as it is.
+    They disagree where their median is further from the price than both their confidences and `MAX_LEG_GAP`. Crosses
+    that stand on fewer sources than the price (by their weakest leg) widen it to `limit` (relative) at most: one venue
+    that lies must not make a price that several state useless. A symbol that is no pair, or has no price, stays as it
+    is.
     """
     answer = answers[symbol]
     if isinstance(answer, Refusal) or not _is_pair(symbol):
@@ -178,9 +180,11 @@ def checked(symbol: str, answers: Answers) -> Fused | Refusal:
     gap, doubt = abs(answer.price - price), max(cross.confidence for cross in found)
     if gap <= max(MAX_LEG_GAP * answer.price, answer.confidence + doubt):
         return replace(answer, flags=flags)
+    backing = max(min(len(answers[leg].sources) for leg in cross.legs) for cross in found)
+    widened = gap if backing >= len(answer.sources) else min(gap, limit * answer.price)
     nearest = min(found, key=lambda cross: (abs(cross.price - price), cross.legs))
     flag = f"cross: {nearest.name} gives {price:g}, {(price / answer.price - 1) / BPS:+.0f} bps"
-    return replace(answer, confidence=max(answer.confidence, gap), flags=(*flags, flag))
+    return replace(answer, confidence=max(answer.confidence, widened), flags=(*flags, flag))
 
 
 def derived(symbol: str, answers: Answers) -> Fused | Refusal:

@@ -65,7 +65,9 @@ class Market:
     def at(self, now: Micros) -> Fused | Refusal:
         """The fused price as known at `now`, with its crosses beside it."""
         answers = self.answers(now)
-        return derived(self.rule.symbol, answers) if self._derived else checked(self.rule.symbol, answers)
+        if self._derived:
+            return derived(self.rule.symbol, answers)
+        return checked(self.rule.symbol, answers, self.rule.max_dispersion)
 
     def answers(self, now: Micros) -> dict[str, Fused | Refusal]:
         """The answer of every symbol at `now`, before crosses are looked at."""

@@ -1,5 +1,7 @@
 """Crosses: units that chain, flags that never veto, and stablecoins that move nothing once they have lost their peg."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +79,17 @@ def test_checked__cross_disagrees__flags_and_widens_and_never_moves_or_vetoes(di
         assert answer.confidence >= 0.999 * gap and answer.flags[0].startswith("cross: BTC/USDT x USDT/USD gives")
     elif gap < 0.0049 * direct:
         assert not answer.flags
+
+
+@given(st.floats(1.1, 1e6), st.integers(1, 4), st.integers(1, 4))
+def test_checked__cross_of_fewer_sources__widens_to_the_limit_and_no_further(times, direct, cross):
+    answers = known(BTC_USD=20_000.0, BTC_USDT=20_000.0 * times, USDT_USD=1.0)
+    for name, count in (("BTC/USD", direct), ("BTC/USDT", cross), ("USDT/USD", 9)):
+        answers[name] = replace(answers[name], sources=tuple(f"{name} {n}" for n in range(count)))
+    answer = checked("BTC/USD", answers, 0.05)
+    gap = 20_000.0 * (times - 1)
+    assert answer.price == 20_000 and answer.flags
+    assert answer.confidence == pytest.approx(gap if cross >= direct else min(gap, 1000.0))
 
 
 def test_checked__symbol_that_is_no_pair_or_refused__stays():
