@@ -18,7 +18,8 @@ place of all that it replaces: a reader that lists it passes over those, one tha
 That holds because of two locks. Whoever reads or appends holds the root shared, and only who holds it exclusively takes
 files away; a reader that is slow only makes the removal wait, what is replaced stays passed over. And a listing takes
 time, in which files could appear, the later of two and not the earlier: so it and the renaming of a file of quotes
-exclude each other (`.listing`). The system lets go of a dead process's locks.
+exclude each other (`.listing`). Where many read and append, somebody always holds the root: so who wants it alone shuts
+a door before it (`.door`), for a moment at a time. The system lets go of a dead process's locks.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ _KEPT_SINCE = "kept-since"
 _NAME = re.compile(r"(\d{16})-(\d{16})-(\d{16})-(\d{16})-(\d{7})-([0-9a-f]{32})(\.indexed)?\.parquet")
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _PIECE = 4 << 20
-_PAUSE_S = 0.01
+_PAUSE_S = 0.002
+_SHUT_S = 0.1
 
 
 class Partition(NamedTuple):
@@ -101,7 +103,8 @@ class Root:
         """Within it no file of the store vanishes. Files may be added."""
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            with self._locked(".door", fcntl.LOCK_SH):
+                fcntl.flock(handle, fcntl.LOCK_SH)
             yield
         finally:
             fcntl.flock(handle, fcntl.LOCK_UN)  # a child forked meanwhile would keep it by its copy of the handle
@@ -112,20 +115,26 @@ class Root:
         """Whether, within that time, everybody who reads or appends was done: only then may files be removed."""
         handle = os.open(self.path, os.O_RDONLY)
         until = time.monotonic() + patience_s
-        held = False
         try:
-            while not held:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    held = True
-                except BlockingIOError:
-                    if time.monotonic() >= until:
-                        break
-                    time.sleep(_PAUSE_S)
+            while not (held := self._alone(handle)) and time.monotonic() < until:
+                time.sleep(_SHUT_S)
             yield held
         finally:
             fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
+
+    def _alone(self, handle: int) -> bool:
+        """Shut the door, and take the root if all who are inside come out within a moment."""
+        with self._locked(".door", fcntl.LOCK_EX):
+            until = time.monotonic() + _SHUT_S
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        return False
+                    time.sleep(_PAUSE_S)
 
     @contextmanager
     def upkeep(self) -> Iterator[bool]:

@@ -1,4 +1,7 @@
-"""A merge that is stopped begins anew, so merges are short."""
+"""Merging gets on: a merge that is stopped begins anew, so merges are short; and files go however many read."""
+
+import threading
+import time
 
 import pytest
 
@@ -58,3 +61,30 @@ def test_compact__stopped_at_every_third_merge__gets_on_all_the_same(tmp_path, m
         except KeyboardInterrupt:
             continue
     assert runs > 1 and to_quotes(store.as_of(LATER)) == [quote(known) for known in range(20)]
+
+
+def test_exclusive__somebody_is_always_inside__gets_in_all_the_same(tmp_path):
+    root, over, inside = Root(tmp_path), threading.Event(), threading.Semaphore(0)
+
+    def read():
+        while not over.is_set():
+            with root.shared():
+                inside.release()
+                time.sleep(0.005)
+
+    readers = [threading.Thread(target=read) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(40):
+            inside.acquire()
+        with root.exclusive(60.0) as held:
+            assert held
+            while inside.acquire(blocking=False):
+                pass
+            assert not inside.acquire(timeout=0.05), "somebody came in beside who is alone"
+        assert inside.acquire(timeout=60.0)
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
