@@ -18,6 +18,8 @@ from aiohttp import web
 from tests.feeds.sources.check_suite import StageTime
 from tests.feeds.sources.hostile import Honest, HostileSocket, open_socket
 
+REMEMBERED = 10_000
+"""So many trades of a market does the floor keep."""
 BEAT = 0.01
 """Seconds between two things that a websocket says by itself."""
 
@@ -71,6 +73,7 @@ class Floor:
         market = self.markets[symbol]
         following = market.trades[-1][0] + 1 if market.trades else 5000
         market.trades.append((following if number is None else number, self.time.now - ago, price, size))
+        del market.trades[:-REMEMBERED]
         market.price = price
 
 

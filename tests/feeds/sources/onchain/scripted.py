@@ -33,7 +33,6 @@ class ScriptedChain:
     def __init__(self, now: Callable[[], int], chain_id: int = 1) -> None:
         self.now, self.chain_id = now, chain_id
         self.fork = b""
-        self.asked: list[str] = []
         self.batches = 0
         self._says: dict[tuple[str, str], tuple[tuple[str, ...], Words]] = {}
 
@@ -62,7 +61,6 @@ class ScriptedChain:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """One JSON-RPC answer."""
-        self.asked.append(request["method"])
         reply = {"jsonrpc": "2.0", "id": request["id"]}
         try:
             return {**reply, "result": self._result(request["method"], request["params"])}
