@@ -25,6 +25,7 @@ for number in range(int(sys.argv[3]), 10**9):
     known = time.time_ns() // 1000
     store.append([Quote(name, f"S{i}", float(number + 1), 1.0, known, known) for i in range(3)])
     print(number, flush=True)
+    time.sleep(0.05)  # three of them write sixty files a second, as many as a node in a minute: upkeep is killed too
 """
 UPKEEP = """
 import sys, time
