@@ -27,23 +27,7 @@ from oracle.config import (
 from oracle.errors import ConfigError
 from oracle.settings import SettingError
 from oracle.source_settings import LiveSettings, ReplaySettings
-
-MINIMAL = """
-[node]
-name = "alder"
-data_dir = "data"
-[chain]
-rpc_url = "http://127.0.0.1:8545"
-chain_id = 1
-aggregator = "0x00000000000000000000000000000000000000aa"
-staking = "0x00000000000000000000000000000000000000bb"
-[key]
-keystore = "key.json"
-password_env = "SECRET"
-[http]
-port = 9300
-"""
-
+from tests.strategies.settings import MINIMAL
 
 LIVE = LiveSettings("adapter", AdapterSettings(name="far", url="http://127.0.0.1:9/", symbols=("EUR/USD",)), 10.0)
 

@@ -18,26 +18,12 @@ from oracle.logbook import Logbook
 from oracle.service.external_adapter import ExternalAdapter
 from oracle.service.metrics import Metrics
 from oracle.source_settings import KINDS, LiveSettings
+from tests.strategies.settings import MINIMAL
 from tests.strategies.sightings import FEEDS, NOW_MS, seen
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feeds.md"
 BLOCKS = re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"))
-NODE = """
-[node]
-name = "alder"
-data_dir = "data"
-[chain]
-rpc_url = "http://127.0.0.1:8545"
-chain_id = 1
-aggregator = "0x00000000000000000000000000000000000000aa"
-staking = "0x00000000000000000000000000000000000000bb"
-[key]
-keystore = "key.json"
-password_env = "SECRET"
-[http]
-port = 9300
-adapter_token = "env:BRIDGE_TOKEN"
-"""
+NODE = MINIMAL + 'adapter_token = "env:BRIDGE_TOKEN"\n'
 
 
 def test_page__settings_of_every_kind__load_and_are_written_back_equal(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from feeds.sources.source import (
 )
 from feeds.sources.url import checked_url
 from feeds.types import SECOND, Micros
-from tests.feeds.sources.check_suite import LIMITS, StageTime
+from tests.feeds.sources.check_suite import LIMITS
 from tests.feeds.sources.hostile import HostileServer
 from tests.feeds.sources.http_faults import FAULTS, HARMLESS, MAY_PASS
 
@@ -29,18 +29,6 @@ KEY = "k3y-not-to-be-seen"
 async def honest(request):
     echo = {"query": dict(request.query), "key": request.headers.get("X-Key"), "body": (await request.read()).decode()}
     return web.json_response({"price": "1.5", **echo})
-
-
-@pytest.fixture
-def time():
-    return StageTime()
-
-
-@pytest.fixture
-async def http(time):
-    found = Http(clock=time.clock, limits=LIMITS, steady=time.steady, pause=time.pause)
-    yield found
-    await found.close()
 
 
 @pytest.fixture

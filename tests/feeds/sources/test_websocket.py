@@ -4,9 +4,7 @@ import json
 import aiohttp
 import pytest
 
-from feeds.sources.http import Http
 from feeds.sources.source import FeedError, MalformedAnswer, RateLimited, SourceClosed, SourceUnavailable
-from tests.feeds.sources.check_suite import LIMITS, StageTime
 from tests.feeds.sources.hostile import HostileServer, open_socket
 from tests.feeds.sources.http_faults import FAULTS, HARMLESS
 from tests.feeds.sources.socket_faults import SOCKET_FAULTS
@@ -25,18 +23,6 @@ async def counting(request):
         await socket.send(json.dumps(number))
     await socket.server.until_gone(request)
     return socket.raw
-
-
-@pytest.fixture
-def time():
-    return StageTime()
-
-
-@pytest.fixture
-async def http(time):
-    found = Http(clock=time.clock, limits=LIMITS, steady=time.steady, pause=time.pause)
-    yield found
-    await found.close()
 
 
 @pytest.fixture
